@@ -1,0 +1,86 @@
+//! The HTTP surface: metrics, health, the API, tokens and the audit log. Closed by default.
+//! Knows the proxy only through `Fabric`.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use serde::Serialize;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Default 127.0.0.1. Another address needs `tls` and at least one token.
+    pub address: IpAddr,
+    pub port: u16,
+    /// Certificate and key (PEM).
+    pub tls: Option<(PathBuf, PathBuf)>,
+    pub tokens: Vec<TokenSettings>,
+    /// Append-only JSON lines; `None`: audit lines go to the log.
+    pub audit_log: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Viewer,
+    Operator,
+    Admin,
+}
+
+/// A bearer token as stored: never the token itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSettings {
+    pub name: String,
+    pub role: Role,
+    /// `sha256:` + 64 hex digits of the token.
+    pub hash: String,
+}
+
+/// One pool over all workers, as `/api/database/connections` shows it.
+#[derive(Debug, Clone, Serialize, Default)]
+pub struct PoolView {
+    pub database: String,
+    pub user: String,
+    pub mode: &'static str,
+    pub max_size: usize,
+    pub clients: Vec<ClientView>,
+    pub servers: Vec<ServerView>,
+}
+
+#[derive(Debug, Clone, Serialize, Default)]
+pub struct ClientView {
+    pub id: u64,
+    pub worker: usize,
+    pub address: String,
+    pub application_name: String,
+    /// idle, waiting, active, in_transaction, pinned
+    pub state: &'static str,
+    /// How long it has been in this state.
+    pub state_ms: u64,
+    pub pinned_by: Option<&'static str>,
+    /// The backend process id that serves it now.
+    pub server_pid: Option<i32>,
+}
+
+#[derive(Debug, Clone, Serialize, Default)]
+pub struct ServerView {
+    pub worker: usize,
+    pub address: String,
+    pub pid: i32,
+    /// idle or active
+    pub state: &'static str,
+    pub age_ms: u64,
+    pub prepared_statements: usize,
+}
+
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the HTTP surface may ask of the running proxy.
+pub trait Fabric: Send + Sync + 'static {
+    fn connections(&self) -> Answer<'_, Vec<PoolView>>;
+    /// `Err` says why this process should get no traffic.
+    fn ready(&self) -> Result<(), String>;
+    /// Reads the settings again; `Err` holds what is wrong with them, and the old ones stay.
+    fn reload(&self) -> Answer<'_, Result<(), String>>;
+}

@@ -1,0 +1,34 @@
+//! pgweir, a PostgreSQL proxy. This file is the map: modules in reading order, floor by floor.
+//! A module imports only from the floors below it; `tests/tidy.rs` holds the same order as data.
+//!
+//! 1. `error`: whose fault something is, and what a client may read of it.
+//! 2. `wire`, `sql`: the language on the cable and the language in the messages (pure).
+//!    `auth`: proofs of identity (pure); `tls`: certificates and trust; `probe`: pgweir's own questions.
+//! 3. `pool`: server connections; `observe`: counters, histograms, metrics, logs.
+//! 4. `session`: one client's conversation, without sockets or clocks (pure).
+//! 6. `config`: pgweir.yaml, gathered from the rooms' own settings; `admin`: the HTTP surface.
+//! 7. `proxy`: the shell that moves bytes.
+//! 8. `demo`: a throw-away PostgreSQL, sample data, the tour.
+//! 9. `cli`: the command line.
+
+pub mod error;
+
+pub mod auth;
+pub mod probe;
+pub mod sql;
+pub mod tls;
+pub mod wire;
+
+pub mod observe;
+pub mod pool;
+
+pub mod session;
+
+pub mod admin;
+pub mod config;
+
+pub mod proxy;
+
+pub mod demo;
+
+pub mod cli;

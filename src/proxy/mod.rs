@@ -1,0 +1,1 @@
+//! The shell: the only room that moves bytes between clients and servers.

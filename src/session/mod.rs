@@ -1,0 +1,3 @@
+//! One client's conversation, decided without sockets or clocks.
+
+pub mod limits;
