@@ -14,6 +14,7 @@
 pub mod error;
 
 pub mod auth;
+pub mod net;
 pub mod probe;
 pub mod sql;
 pub mod tls;

@@ -78,17 +78,20 @@ pub enum PinReason {
     HoldCursor,
     Listen,
     Replication,
+    /// A prepared statement too large to be kept for sending it to another server.
+    LargeStatement,
     /// The server could not say what state it is in, so it is kept.
     Unknown,
 }
 
 impl PinReason {
-    pub const ALL: [PinReason; 6] = [
+    pub const ALL: [PinReason; 7] = [
         PinReason::AdvisoryLock,
         PinReason::TemporaryTable,
         PinReason::HoldCursor,
         PinReason::Listen,
         PinReason::Replication,
+        PinReason::LargeStatement,
         PinReason::Unknown,
     ];
 
@@ -99,6 +102,7 @@ impl PinReason {
             PinReason::HoldCursor => "hold_cursor",
             PinReason::Listen => "listen",
             PinReason::Replication => "replication",
+            PinReason::LargeStatement => "large_statement",
             PinReason::Unknown => "unknown",
         }
     }
@@ -124,7 +128,7 @@ pub struct PoolCounters {
     pub queue_wait: Histogram,
     pub query_time: Histogram,
     pub transaction_time: Histogram,
-    pub pinned: [Gauge; 6],
+    pub pinned: [Gauge; 7],
     pub statement_hits: Counter,
     pub statement_misses: Counter,
     pub statement_evictions: Counter,

@@ -1,3 +1,244 @@
-//! One client's conversation, decided without sockets or clocks.
+//! One client's conversation, decided without sockets or clocks: bytes come in from either side, bytes to
+//! send come out, and a word on what has to happen next. Names no tokio, no stream, no time.
+//!
+//! Call `on_client` with what the client sent and `on_server` with what its server sent; both consume
+//! whole frames, or parts of frames that nobody has to look into. Between two server borrowings the
+//! session holds no trace of the last one.
 
+pub mod client_side;
+pub mod exchange;
 pub mod limits;
+pub mod out;
+pub mod prepared;
+pub mod server_side;
+pub mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+
+use crate::error::ClientError;
+use crate::observe::counters::PinReason;
+use crate::pool::baggage::Baggage;
+use crate::pool::memory::Memory;
+use crate::pool::settings::PoolMode;
+use crate::pool::statement::Interner;
+use crate::wire::server::TxStatus;
+use exchange::Exchange;
+use out::Out;
+use prepared::Prepared;
+
+/// A frame that has to be seen whole is held up to this size; a larger one is streamed and the server kept.
+pub const HOLD_MAX: usize = 256 * 1024;
+
+/// One client.
+pub struct Session {
+    pub mode: PoolMode,
+    pub(in crate::session) exchange: Exchange,
+    pub(in crate::session) prepared: Prepared,
+    /// Serve an unnamed Parse from what servers know already.
+    pub reuse_unnamed: bool,
+    /// Bytes of a frame that are still to be passed from the client to the server, or thrown away.
+    pub(in crate::session) client_pass: usize,
+    pub(in crate::session) client_drop: usize,
+    /// Bytes of a frame that are still to be passed from the server to the client.
+    pub(in crate::session) server_pass: usize,
+    /// What this client expects of any server.
+    pub baggage: Rc<Baggage>,
+    /// What it expects after RESET ALL.
+    pub startup: Rc<Baggage>,
+    pub(in crate::session) doubt: Doubt,
+    /// Custom settings that this session may have made; asked for when the server's state is.
+    pub custom: Vec<Vec<u8>>,
+    /// Why the server stays with this session between transactions; empty: it does not.
+    pub pins: Vec<PinReason>,
+    pub tally: Tally,
+}
+
+/// What the session may have changed on its server since that was last known for sure.
+#[derive(Debug, Default, Clone, Copy)]
+pub(in crate::session) struct Doubt {
+    /// The server has to be asked before it goes back.
+    pub state: bool,
+    /// Settings differ until the transaction ends.
+    pub local: bool,
+    /// The schema was changed in this transaction.
+    pub schema: bool,
+}
+
+impl Doubt {
+    /// Texts read now may mean something else than they mean to others.
+    pub fn any(self) -> bool {
+        self.state || self.local || self.schema
+    }
+}
+
+/// What happened since somebody last looked; the shell takes it after each step.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    pub queries: u32,
+    /// ReadyForQuery frames that the client saw.
+    pub readies: u32,
+    /// Transactions that ended.
+    pub transactions: u32,
+    pub statement_hits: u32,
+    pub statement_misses: u32,
+    pub statement_evictions: u32,
+    /// SQLSTATE of the last error that the client saw.
+    pub error: Option<[u8; 5]>,
+}
+
+/// What a step works with.
+pub struct Desk<'a> {
+    /// The borrowed server's memory; `None` while there is no server.
+    pub memory: Option<&'a mut Memory>,
+    pub interner: &'a mut Interner,
+    /// Counts schema changes seen on this database.
+    pub epoch: u64,
+    pub to_server: &'a mut Out,
+    pub to_client: &'a mut Out,
+}
+
+/// How far a step came, and what it needs before the next.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step {
+    pub consumed: usize,
+    pub need: Need,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Need {
+    /// More bytes; at least so many in all from the first that was not consumed.
+    Bytes(usize),
+    /// A server, before the rest of the input can be looked at.
+    Server,
+    /// The client said goodbye.
+    Close,
+    /// The stream cannot be followed; tell the client, then close both sides.
+    Refuse(ClientError),
+    /// The server broke the protocol; close it and tell the client.
+    Broken(String),
+}
+
+/// Where a session stands with its server once everything at hand was processed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Answers are owed.
+    Busy,
+    /// Nothing is owed, and the server stays: a transaction is open, or something pins it.
+    Keep,
+    /// The server has to be asked for its state before it can go back.
+    Ask,
+    /// The server can serve somebody else.
+    Release,
+}
+
+impl Session {
+    pub fn new(mode: PoolMode, startup: Rc<Baggage>) -> Self {
+        Session {
+            mode,
+            exchange: Exchange::default(),
+            prepared: Prepared::default(),
+            reuse_unnamed: true,
+            client_pass: 0,
+            client_drop: 0,
+            server_pass: 0,
+            baggage: startup.clone(),
+            startup,
+            doubt: Doubt::default(),
+            custom: Vec::new(),
+            pins: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The transaction status of the last ReadyForQuery.
+    pub fn status(&self) -> TxStatus {
+        self.exchange.status
+    }
+
+    /// Whether the server may be let go, now that all input was processed.
+    pub fn rest(&self) -> Rest {
+        if !self.exchange.is_settled() || self.client_pass > 0 || self.server_pass > 0 {
+            Rest::Busy
+        } else if self.mode == PoolMode::Session || self.status() != TxStatus::Idle {
+            Rest::Keep
+        } else if self.doubt.state {
+            Rest::Ask
+        } else if self.pins.is_empty() && !self.prepared.holds_large() {
+            Rest::Release
+        } else {
+            Rest::Keep
+        }
+    }
+
+    /// Whether a transaction on the server ended with a schema change since this was last asked.
+    pub fn take_schema_change(&mut self) -> bool {
+        let idle = self.exchange.is_settled() && self.status() == TxStatus::Idle;
+        idle && std::mem::take(&mut self.doubt.schema)
+    }
+
+    /// The server was asked, and this is what it said; `None` when it could not answer, so that it has to
+    /// stay. Returns what the server now carries.
+    pub fn learn_state(&mut self, state: Option<settings::State>) -> Rc<Baggage> {
+        let Some(state) = state else {
+            self.pins = vec![PinReason::Unknown];
+            self.doubt.state = false;
+            return self.baggage.clone();
+        };
+        self.doubt = Doubt::default();
+        self.pins = state.pins;
+        self.custom.clear();
+        let found = Rc::new(state.baggage);
+        self.baggage = match settings::expected(&self.startup, &found) {
+            Some(baggage) => Rc::new(baggage),
+            None if *found == *self.baggage => self.baggage.clone(),
+            None => found.clone(),
+        };
+        found
+    }
+
+    /// Names of the custom settings to ask for: those in use and those that may have been made.
+    pub fn custom_settings(&self) -> Vec<Vec<u8>> {
+        let known = self
+            .baggage
+            .settings()
+            .keys()
+            .chain(self.startup.settings().keys());
+        let mut names: Vec<Vec<u8>> = known
+            .filter(|name| name.contains(&b'.'))
+            .map(|name| name.to_vec())
+            .collect();
+        names.extend(self.custom.iter().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The server went back, or was lost: nothing of it is remembered.
+    pub fn part(&mut self) {
+        self.exchange.clear();
+        self.doubt = Doubt::default();
+        (self.client_pass, self.server_pass) = (0, 0);
+    }
+
+    /// Whether the server could be used by somebody else right now, were this client gone: nothing is owed
+    /// and nothing half-sent. What it carries may still need a reset.
+    pub fn is_clean(&self) -> bool {
+        self.exchange.is_settled()
+            && self.status() == TxStatus::Idle
+            && self.client_pass == 0
+            && self.server_pass == 0
+    }
+
+    /// Whether the client left something on the server that others must not find.
+    pub fn left_something(&self) -> bool {
+        self.mode == PoolMode::Session || !self.pins.is_empty() || self.doubt.any()
+    }
+
+    /// Whether a statement is being run for this client, as far as it can know.
+    pub fn in_flight(&self) -> bool {
+        !self.exchange.is_settled()
+    }
+}

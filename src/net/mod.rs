@@ -1,0 +1,4 @@
+//! Byte streams and the buffers they are read into. Knows neither protocol nor sessions.
+
+pub mod buffer;
+pub mod stream;

@@ -1,0 +1,128 @@
+//! A connection's bytes, whatever carries them: TCP, a Unix socket, or TLS over TCP.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::buffer::{Slab, Window};
+
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    /// TLS with pgweir as the server. Boxed: most connections have none and should not pay its size.
+    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Reads once into the window's room. `Ready(Ok(0))` is the end of the stream; a full window reads
+    /// nothing and is `Pending` until it is consumed. A plain socket that has nothing to say borrows no
+    /// buffer.
+    #[inline]
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        window: &mut Window,
+        slab: &Slab,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => ready!(stream.poll_read_ready(cx))?,
+            Stream::Unix(stream) => ready!(stream.poll_read_ready(cx))?,
+            Stream::TlsServer(_) | Stream::TlsClient(_) => {}
+        }
+        let room = window.room(slab);
+        if room.is_empty() {
+            return Poll::Pending;
+        }
+        let mut into = ReadBuf::new(room);
+        let result = Pin::new(self).poll_read(cx, &mut into);
+        let n = into.filled().len();
+        window.filled(n);
+        if result.is_pending() {
+            window.release(slab);
+        }
+        result.map_ok(|()| n)
+    }
+
+    /// Whether an idle connection has anything to read, its end included. Costs no system call when not.
+    pub fn has_news(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self {
+            Stream::Tcp(stream) => stream.poll_read_ready(&mut cx).is_ready(),
+            Stream::Unix(stream) => stream.poll_read_ready(&mut cx).is_ready(),
+            Stream::TlsServer(stream) => stream.get_ref().0.poll_read_ready(&mut cx).is_ready(),
+            Stream::TlsClient(stream) => stream.get_ref().0.poll_read_ready(&mut cx).is_ready(),
+        }
+    }
+
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::TlsServer(_) | Stream::TlsClient(_))
+    }
+
+    /// Where the other end is, for logs.
+    pub fn peer(&self) -> String {
+        let tcp = |stream: &TcpStream| {
+            stream
+                .peer_addr()
+                .map_or_else(|_| "gone".to_owned(), |address| address.to_string())
+        };
+        match self {
+            Stream::Tcp(stream) => tcp(stream),
+            Stream::Unix(_) => "unix".to_owned(),
+            Stream::TlsServer(stream) => tcp(stream.get_ref().0),
+            Stream::TlsClient(stream) => tcp(stream.get_ref().0),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::TlsServer(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::TlsServer(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Statements that clients prepare by protocol, each text kept once per pool. Pure.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use super::memory::StatementId;
+use crate::sql::{self, Traits};
+
+/// A Parse as some client sent it.
+#[derive(Debug)]
+pub struct Statement {
+    pub id: StatementId,
+    pub text: Box<[u8]>,
+    /// The tail of the Parse: count and OIDs of declared parameter types.
+    pub types: Box<[u8]>,
+    pub traits: Traits,
+    /// Other sessions may use the same server-side statement.
+    pub shared: bool,
+    /// It lives in the server's unnamed slot instead of under a name.
+    pub unnamed: bool,
+    /// What the text was read under: baggage and schema.
+    context: (u64, u64),
+}
+
+/// Length of a server-side statement name.
+pub const NAME: usize = 14;
+
+impl Statement {
+    /// The name on servers: short, and of fixed width.
+    pub fn name(&self) -> ([u8; NAME], usize) {
+        if self.unnamed {
+            ([0; NAME], 0)
+        } else {
+            (name(self.id), NAME)
+        }
+    }
+}
+
+/// `pgw_` and the id in base 32. Clients are not kept from writing such names in SQL.
+pub fn name(id: StatementId) -> [u8; NAME] {
+    let mut name = *b"pgw_0000000000";
+    let mut rest = id;
+    for digit in name[4..].iter_mut().rev() {
+        *digit = b"0123456789abcdefghijklmnopqrstuv"[(rest & 31) as usize];
+        rest >>= 5;
+    }
+    name
+}
+
+/// Texts a pool keeps. With `TEXT_MAX` this bounds a pool's texts to 80 MiB; typical texts of 300 bytes
+/// come to 1.5 MiB.
+const TEXTS_MAX: usize = 5_000;
+
+/// A longer text is prepared for its session alone.
+const TEXT_MAX: usize = 16 * 1024;
+
+/// The shared statements of one pool.
+pub struct Interner {
+    known: HashMap<u64, Rc<Statement>, foldhash::fast::RandomState>,
+    hasher: foldhash::fast::RandomState,
+    next: Rc<Cell<StatementId>>,
+}
+
+impl Interner {
+    /// `next` counts ids for all interners that may meet on one server.
+    pub fn new(next: Rc<Cell<StatementId>>) -> Self {
+        Interner {
+            known: HashMap::default(),
+            hasher: Default::default(),
+            next,
+        }
+    }
+
+    /// The shared statement for this text, read under this baggage fingerprint and schema epoch; `None`
+    /// when it cannot be shared.
+    #[inline]
+    pub fn shared(
+        &mut self,
+        text: &[u8],
+        types: &[u8],
+        context: (u64, u64),
+    ) -> Option<Rc<Statement>> {
+        let key = self.hasher.hash_one((text, types, context));
+        if let Some(known) = self.known.get(&key) {
+            let same = *known.text == *text && *known.types == *types && known.context == context;
+            return same.then(|| known.clone());
+        }
+        if text.len() > TEXT_MAX {
+            return None;
+        }
+        if self.known.len() >= TEXTS_MAX {
+            self.known
+                .retain(|_, statement| Rc::strong_count(statement) > 1);
+            if self.known.len() >= TEXTS_MAX {
+                return None;
+            }
+        }
+        let statement = Rc::new(self.build(text, types, context, true, false));
+        self.known.insert(key, statement.clone());
+        Some(statement)
+    }
+
+    /// A statement for one session alone.
+    pub fn private(&mut self, text: &[u8], types: &[u8], unnamed: bool) -> Rc<Statement> {
+        Rc::new(self.build(text, types, (0, 0), false, unnamed))
+    }
+
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    fn build(
+        &self,
+        text: &[u8],
+        types: &[u8],
+        context: (u64, u64),
+        shared: bool,
+        unnamed: bool,
+    ) -> Statement {
+        let id = self.next.get() + 1;
+        self.next.set(id);
+        let traits = sql::traits(text);
+        Statement {
+            id,
+            text: text.into(),
+            types: types.into(),
+            traits,
+            shared,
+            unnamed,
+            context,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_once_per_context() {
+        let mut interner = Interner::new(Rc::default());
+        let one = interner
+            .shared(b"select 1", b"\0\0", (0, 0))
+            .expect("short");
+        assert_eq!(
+            interner
+                .shared(b"select 1", b"\0\0", (0, 0))
+                .expect("short")
+                .id,
+            one.id
+        );
+        assert_ne!(
+            interner
+                .shared(b"select 1", b"\0\0", (7, 0))
+                .expect("short")
+                .id,
+            one.id
+        );
+        assert_ne!(
+            interner
+                .shared(b"select 1", b"\0\0", (0, 1))
+                .expect("short")
+                .id,
+            one.id
+        );
+        assert_ne!(interner.private(b"select 1", b"\0\0", false).id, one.id);
+        assert!(
+            interner
+                .shared(&[b'x'; TEXT_MAX + 1], b"\0\0", (0, 0))
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn names_have_one_width() {
+        assert_eq!(&name(0), b"pgw_0000000000");
+        assert_eq!(&name(33), b"pgw_0000000011");
+    }
+}

@@ -1,0 +1,588 @@
+//! What a client sends: cut into frames, matched with what servers know, queued and passed on. Pure.
+
+use super::exchange::{Kind, Undo};
+use super::{Desk, HOLD_MAX, Need, Session, Step};
+use crate::error::ClientError;
+use crate::pool::memory::StatementId;
+use crate::pool::settings::PoolMode;
+use crate::pool::statement::{self, Statement};
+use crate::sql::name::{self, Verb};
+use crate::sql::{self, Traits};
+use crate::wire::client::{Bind, Parse, Target, TargetKind, query_text, tag};
+use crate::wire::server::TxStatus;
+use crate::wire::{self, HEADER, Head, reply};
+
+/// What became of one frame.
+enum Taken {
+    /// It was processed, all of it that is here.
+    Frame,
+    /// It needs something first.
+    Not(Need),
+}
+
+/// A frame, or as much of it as has arrived.
+#[derive(Clone, Copy)]
+struct Frame<'a> {
+    head: Head,
+    /// Where it starts in the input.
+    at: usize,
+    /// What is there of its body.
+    body: &'a [u8],
+    whole: bool,
+}
+
+impl Session {
+    /// Processes what the client sent. Call again with the bytes that were not consumed, once there is
+    /// what the returned step needs.
+    #[must_use = "the step says what is needed before the next"]
+    pub fn on_client(&mut self, input: &[u8], desk: &mut Desk<'_>) -> Step {
+        let mut at = 0;
+        let need = loop {
+            at += self.stream(input, at, desk);
+            let rest = &input[at..];
+            let head = match wire::head(rest) {
+                Ok(Some(head)) => head,
+                Ok(None) => break Need::Bytes(HEADER),
+                Err(bad) => break Need::Refuse(bad_length(bad)),
+            };
+            let end = head.size.min(rest.len());
+            let whole = end == head.size;
+            let frame = Frame {
+                head,
+                at,
+                body: &rest[HEADER..end],
+                whole,
+            };
+            match self.take_frame(input, frame, desk) {
+                Taken::Not(need) => break need,
+                Taken::Frame => at += if whole { head.size } else { end },
+            }
+        };
+        Step { consumed: at, need }
+    }
+
+    /// Passes on, or drops, what belongs to a frame that is being streamed.
+    fn stream(&mut self, input: &[u8], at: usize, desk: &mut Desk<'_>) -> usize {
+        let available = input.len() - at;
+        if self.client_drop > 0 {
+            let n = self.client_drop.min(available);
+            self.client_drop -= n;
+            return n;
+        }
+        let n = self.client_pass.min(available);
+        if n > 0 {
+            desk.to_server.pass(input, at..at + n);
+            self.client_pass -= n;
+        }
+        n
+    }
+
+    fn take_frame(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) -> Taken {
+        if self.exchange.skipping && !matches!(frame.head.tag, tag::SYNC | tag::TERMINATE) {
+            return self.drop_frame(frame);
+        }
+        if desk.memory.is_none() {
+            match self.without_server(frame, desk) {
+                Some(taken) => return taken,
+                None => return Taken::Not(Need::Server),
+            }
+        }
+        if !frame.whole && !streams(frame) {
+            return if frame.head.size <= HOLD_MAX {
+                Taken::Not(Need::Bytes(frame.head.size))
+            } else {
+                self.take_large(input, frame, desk)
+            };
+        }
+        match frame.head.tag {
+            tag::QUERY => self.query(input, frame, desk),
+            tag::PARSE => self.parse(input, frame, desk),
+            tag::BIND => self.bind(input, frame, desk),
+            tag::DESCRIBE => self.describe(input, frame, desk),
+            tag::EXECUTE => {
+                self.tally.queries += 1;
+                self.pass_asking(input, frame, Kind::Execute, desk);
+            }
+            tag::CLOSE => self.close(input, frame, desk),
+            tag::FLUSH => {
+                self.pass(input, frame, desk);
+                self.show_fakes_if_alone(desk);
+            }
+            tag::SYNC => self.sync(input, frame, desk),
+            tag::FUNCTION_CALL => {
+                self.tally.queries += 1;
+                self.exchange.open_group = false;
+                self.pass(input, frame, desk);
+                self.exchange.push(Kind::FunctionCall);
+            }
+            tag::COPY_DATA => self.pass(input, frame, desk),
+            tag::COPY_DONE | tag::COPY_FAIL => {
+                self.pass(input, frame, desk);
+                self.exchange.copying_in = false;
+                if !self.exchange.queue.is_empty() {
+                    self.exchange.push(Kind::CopyEnd);
+                }
+            }
+            tag::TERMINATE => return Taken::Not(Need::Close),
+            other => return Taken::Not(Need::Refuse(bad_type(other))),
+        }
+        Taken::Frame
+    }
+
+    /// Frames that need no server while there is none. `None`: this one needs a server.
+    fn without_server(&mut self, frame: Frame<'_>, desk: &mut Desk<'_>) -> Option<Taken> {
+        match frame.head.tag {
+            tag::TERMINATE => Some(Taken::Not(Need::Close)),
+            // PostgreSQL ignores these outside of COPY, as after a COPY that failed.
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => Some(self.drop_frame(frame)),
+            tag::FLUSH if frame.whole => {
+                self.show_fakes_if_alone(desk);
+                Some(Taken::Frame)
+            }
+            tag::SYNC if frame.whole && self.exchange.is_all_fake() => {
+                self.show_fakes_if_alone(desk);
+                self.exchange.open_group = false;
+                self.exchange.skipping = false;
+                self.tally.readies += 1;
+                desk.to_client
+                    .own(&[])
+                    .extend_from_slice(&reply::ready(TxStatus::Idle));
+                Some(Taken::Frame)
+            }
+            tag::CLOSE if frame.whole => match Target::read(frame.body) {
+                Some(target)
+                    if target.kind == TargetKind::Statement
+                        && self.baggage.prepared().is_empty() =>
+                {
+                    self.close_statement(target.name);
+                    Some(Taken::Frame)
+                }
+                _ => None,
+            },
+            tag::QUERY
+            | tag::PARSE
+            | tag::BIND
+            | tag::DESCRIBE
+            | tag::EXECUTE
+            | tag::CLOSE
+            | tag::FUNCTION_CALL
+            | tag::FLUSH
+            | tag::SYNC => None,
+            other => Some(Taken::Not(Need::Refuse(bad_type(other)))),
+        }
+    }
+
+    fn drop_frame(&mut self, frame: Frame<'_>) -> Taken {
+        self.client_drop = frame.head.size - (HEADER + frame.body.len());
+        Taken::Frame
+    }
+
+    /// Passes a frame on as it is, the part of it that has not arrived to follow.
+    fn pass(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        let here = HEADER + frame.body.len();
+        desk.to_server.pass(input, frame.at..frame.at + here);
+        self.client_pass = frame.head.size - here;
+    }
+
+    fn pass_asking(&mut self, input: &[u8], frame: Frame<'_>, kind: Kind, desk: &mut Desk<'_>) {
+        self.exchange.open_group = true;
+        self.pass(input, frame, desk);
+        self.exchange.push(kind);
+    }
+
+    fn sync(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        self.pass(input, frame, desk);
+        if self.exchange.copying_in {
+            return;
+        }
+        self.exchange.skipping = false;
+        self.exchange.open_group = false;
+        self.exchange.push(Kind::Sync);
+        for name in self.prepared.take_strays() {
+            self.close_hidden(&name, None, input, desk);
+            desk.to_server.own(input).extend_from_slice(&reply::SYNC);
+            self.exchange.push_hidden(Kind::Sync, None);
+        }
+    }
+
+    // --- simple queries ---
+
+    fn query(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        self.tally.queries += 1;
+        let in_group = std::mem::take(&mut self.exchange.open_group);
+        let text = query_text(frame.body).filter(|_| self.mode != PoolMode::Session);
+        let Some(text) = text else {
+            self.pass(input, frame, desk);
+            return self.exchange.push(Kind::Query);
+        };
+        if let Some(memory) = &mut desk.memory {
+            memory.unnamed = None;
+        }
+        self.prepared.put(b"", None);
+        let traits = sql::traits(text);
+        self.expect(traits, text);
+        let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names() && !in_group;
+        match if names {
+            self.translate(text, input, desk)
+        } else {
+            None
+        } {
+            None => self.pass(input, frame, desk),
+            Some(text) => reply::frame(desk.to_server.own(input), tag::QUERY, |out| {
+                reply::cstr(out, &text)
+            }),
+        }
+        self.exchange.push(Kind::Query);
+    }
+
+    /// DEALLOCATE and EXECUTE of a statement that was prepared by protocol: the same under the name that
+    /// the server knows. `None`: the name is not one of those.
+    fn translate(&mut self, text: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Option<Vec<u8>> {
+        let named = name::of(text)?;
+        if named.verb == Verb::DeallocateAll {
+            return None;
+        }
+        let statement = self.prepared.get(&named.name)?.clone();
+        let owed = self.exchange.queue.len();
+        self.give(&statement, input, desk);
+        if self.exchange.queue.len() > owed {
+            // Were the Parse to fail, the server would skip the Query that follows, but not this Sync.
+            desk.to_server.own(input).extend_from_slice(&reply::SYNC);
+            self.exchange.push_hidden(Kind::Sync, None);
+        }
+        if named.verb == Verb::Deallocate {
+            self.prepared.put(&named.name, None);
+            if let Some(memory) = &mut desk.memory {
+                memory.forget(statement.id);
+            }
+        }
+        let (name, length) = statement.name();
+        Some(
+            [
+                &text[..named.at.start],
+                &name[..length],
+                &text[named.at.end..],
+            ]
+            .concat(),
+        )
+    }
+
+    // --- extended queries ---
+
+    fn parse(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        self.exchange.open_group = true;
+        let parse = Parse::read(frame.body);
+        let (PoolMode::Transaction | PoolMode::Statement, Some(parse)) = (self.mode, parse) else {
+            return self.pass_asking(input, frame, Kind::Parse, desk);
+        };
+        if !parse.name.is_empty() && self.prepared.get(parse.name).is_some() {
+            return self.parse_again(input, frame, parse, desk);
+        }
+        let statement = self.statement_for(parse, desk);
+        let id = statement.id;
+        let known = statement.shared && desk.memory.as_mut().is_some_and(|memory| memory.knows(id));
+        if !known {
+            self.tally.statement_misses += 1;
+            self.announce(&statement, input, desk);
+            let (name, length) = statement.name();
+            reply::parse(
+                desk.to_server.own(input),
+                &name[..length],
+                parse.text,
+                parse.types,
+            );
+            self.exchange.push(Kind::Parse);
+        } else {
+            self.tally.statement_hits += 1;
+            self.exchange.push(Kind::FakeParse);
+        }
+        let previous = self.prepared.put(parse.name, Some(statement));
+        if let Some(item) = self.exchange.queue.back_mut() {
+            item.statement = (!known).then_some(id);
+            item.undo = Some(Box::new(Undo {
+                name: parse.name.into(),
+                previous,
+            }));
+        }
+    }
+
+    fn statement_for(&mut self, parse: Parse<'_>, desk: &mut Desk<'_>) -> std::rc::Rc<Statement> {
+        let unnamed = parse.name.is_empty();
+        let alone = self.doubt.any()
+            || self.exchange.status == TxStatus::Failed
+            || (unnamed && !self.reuse_unnamed)
+            || !self.pins.is_empty();
+        let context = (self.baggage.fingerprint(), desk.epoch);
+        let shared = if alone {
+            None
+        } else {
+            desk.interner.shared(parse.text, parse.types, context)
+        };
+        shared.unwrap_or_else(|| desk.interner.private(parse.text, parse.types, unnamed))
+    }
+
+    /// Notes that the server is about to get this statement, closing another one if it has too many.
+    fn announce(&mut self, statement: &Statement, input: &[u8], desk: &mut Desk<'_>) {
+        let Some(memory) = &mut desk.memory else {
+            return;
+        };
+        if statement.unnamed {
+            memory.unnamed = Some(statement.id);
+        } else if let Some(evicted) = memory.learn(statement.id) {
+            self.tally.statement_evictions += 1;
+            self.close_hidden(&statement::name(evicted), Some(evicted), input, desk);
+        }
+    }
+
+    fn close_hidden(
+        &mut self,
+        name: &[u8],
+        id: Option<StatementId>,
+        input: &[u8],
+        desk: &mut Desk<'_>,
+    ) {
+        reply::statement_target(desk.to_server.own(input), tag::CLOSE, name);
+        self.exchange.push_hidden(Kind::Close, id);
+    }
+
+    /// Makes sure that the server knows the statement, with a Parse that the client does not see.
+    fn give(&mut self, statement: &Statement, input: &[u8], desk: &mut Desk<'_>) {
+        let Some(memory) = &mut desk.memory else {
+            return;
+        };
+        let known = if statement.unnamed {
+            memory.unnamed == Some(statement.id)
+        } else {
+            memory.knows(statement.id)
+        };
+        if known {
+            return;
+        }
+        self.announce(statement, input, desk);
+        let (name, length) = statement.name();
+        reply::parse(
+            desk.to_server.own(input),
+            &name[..length],
+            &statement.text,
+            &statement.types,
+        );
+        self.exchange.push_hidden(Kind::Parse, Some(statement.id));
+    }
+
+    /// A live name is parsed again, which is an error. PostgreSQL says so itself, in its own words and
+    /// order: the name is made on the server first, and closed behind the failure.
+    fn parse_again(
+        &mut self,
+        input: &[u8],
+        frame: Frame<'_>,
+        parse: Parse<'_>,
+        desk: &mut Desk<'_>,
+    ) {
+        reply::parse(desk.to_server.own(input), parse.name, b"", b"\0\0");
+        self.exchange.push_hidden(Kind::Parse, None);
+        self.pass_asking(input, frame, Kind::Parse, desk);
+        self.prepared.put_stray(parse.name);
+    }
+
+    fn bind(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        let bind = match Bind::read(frame.body) {
+            Some(bind) if self.mode != PoolMode::Session => bind,
+            _ => return self.pass_asking(input, frame, Kind::Bind, desk),
+        };
+        self.exchange.open_group = true;
+        let Some(statement) = self.prepared.get(bind.statement).cloned() else {
+            self.hide_unnamed(bind.statement, input, desk);
+            return self.pass_asking(input, frame, Kind::Bind, desk);
+        };
+        self.expect(statement.traits, &statement.text);
+        if statement.traits.has(Traits::STATE) {
+            for value in bind.values().into_iter().flatten() {
+                self.note_custom(value);
+            }
+        }
+        self.give(&statement, input, desk);
+        let (name, length) = statement.name();
+        let missing = frame.head.size - (HEADER + frame.body.len());
+        let out = desk.to_server.own(input);
+        reply::bind_head(out, bind.portal, &name[..length], bind.rest.len() + missing);
+        out.extend_from_slice(bind.rest);
+        self.client_pass = missing;
+        self.exchange.push(Kind::Bind);
+    }
+
+    /// The client has no unnamed statement; the one that another client left in the server's slot must not
+    /// be found.
+    fn hide_unnamed(&mut self, name: &[u8], input: &[u8], desk: &mut Desk<'_>) {
+        if name.is_empty() && !self.prepared.is_large(b"") {
+            if let Some(memory) = &mut desk.memory {
+                memory.unnamed = None;
+            }
+            self.close_hidden(b"", None, input, desk);
+        }
+    }
+
+    fn describe(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        let target = match Target::read(frame.body) {
+            Some(target)
+                if self.mode != PoolMode::Session && target.kind == TargetKind::Statement =>
+            {
+                target
+            }
+            _ => return self.pass_asking(input, frame, Kind::Describe, desk),
+        };
+        self.exchange.open_group = true;
+        let Some(statement) = self.prepared.get(target.name).cloned() else {
+            self.hide_unnamed(target.name, input, desk);
+            return self.pass_asking(input, frame, Kind::Describe, desk);
+        };
+        self.give(&statement, input, desk);
+        let (name, length) = statement.name();
+        reply::statement_target(desk.to_server.own(input), tag::DESCRIBE, &name[..length]);
+        self.exchange.push(Kind::Describe);
+    }
+
+    fn close(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        let target = Target::read(frame.body);
+        match target {
+            Some(target)
+                if self.mode != PoolMode::Session
+                    && target.kind == TargetKind::Statement
+                    && (self.prepared.get(target.name).is_some()
+                        || (self.baggage.prepared().is_empty()
+                            && !self.doubt.state
+                            && !self.prepared.is_large(target.name))) =>
+            {
+                self.close_statement(target.name);
+            }
+            _ => {
+                if let Some(target) = target
+                    && target.kind == TargetKind::Statement
+                    && self.mode != PoolMode::Session
+                {
+                    // It may have been prepared in SQL, so the server's state changes.
+                    self.doubt.state = true;
+                    self.prepared.put(target.name, None);
+                }
+                self.pass_asking(input, frame, Kind::Close, desk);
+            }
+        }
+    }
+
+    /// The server's own statement stays for others; the client's name goes. Closing a name that does not
+    /// exist is no error either.
+    fn close_statement(&mut self, name: &[u8]) {
+        self.exchange.open_group = true;
+        let previous = self.prepared.put(name, None);
+        self.exchange.push(Kind::FakeClose);
+        if let Some(item) = self.exchange.queue.back_mut() {
+            item.undo = Some(Box::new(Undo {
+                name: name.into(),
+                previous,
+            }));
+        }
+    }
+
+    // --- frames too large to be seen whole ---
+
+    fn take_large(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) -> Taken {
+        let pooled = self.mode != PoolMode::Session;
+        match frame.head.tag {
+            tag::QUERY => {
+                self.tally.queries += 1;
+                self.exchange.open_group = false;
+                self.exchange.push(Kind::Query);
+                self.doubt.state |= pooled;
+                self.doubt.schema |= pooled;
+                self.prepared.put(b"", None);
+                self.pass(input, frame, desk);
+            }
+            tag::PARSE => {
+                if pooled {
+                    let Some((name, _)) = wire::cstr(frame.body) else {
+                        return Taken::Not(Need::Refuse(too_large(frame.head)));
+                    };
+                    self.doubt.state = true;
+                    self.doubt.schema = true;
+                    self.prepared.put_large(name);
+                }
+                self.pass_asking(input, frame, Kind::Parse, desk);
+            }
+            _ => return Taken::Not(Need::Refuse(too_large(frame.head))),
+        }
+        Taken::Frame
+    }
+
+    // --- what a text lets one expect ---
+
+    fn expect(&mut self, traits: Traits, text: &[u8]) {
+        if traits == Traits::NONE {
+            return;
+        }
+        if traits.has(Traits::STATE) || (traits.has(Traits::EXECUTES) && self.executes_state()) {
+            self.doubt.state = true;
+            for name in sql::dotted(text) {
+                self.note_custom(&name);
+            }
+        }
+        self.doubt.local |= traits.has(Traits::LOCAL);
+        self.doubt.schema |= traits.has(Traits::DDL);
+    }
+
+    /// Whether a statement that SQL prepared may change the session's state.
+    fn executes_state(&self) -> bool {
+        self.baggage
+            .prepared()
+            .values()
+            .any(|text| sql::words(text).has(Traits::STATE))
+    }
+
+    fn note_custom(&mut self, name: &[u8]) {
+        let short = name.len() < 128 && self.custom.len() < super::settings::CUSTOM_MAX;
+        if short && !self.custom.iter().any(|known| known == name) {
+            let names = sql::dotted(name);
+            if let [only] = names.as_slice()
+                && only == name
+            {
+                self.custom.extend(names);
+            }
+        }
+    }
+}
+
+/// Frames whose beginning is enough: data, and Bind once its names are there and the rest would not fit.
+fn streams(frame: Frame<'_>) -> bool {
+    match frame.head.tag {
+        tag::COPY_DATA | tag::FUNCTION_CALL => true,
+        tag::BIND => {
+            frame.head.size > crate::net::buffer::BUFFER && Bind::read(frame.body).is_some()
+        }
+        _ => false,
+    }
+}
+
+fn bad_length(bad: wire::BadLength) -> ClientError {
+    ClientError::fatal(
+        "08P01",
+        format!(
+            "invalid message length {} of a message of type {}",
+            bad.length, bad.tag
+        ),
+    )
+}
+
+fn bad_type(tag: u8) -> ClientError {
+    ClientError::fatal("08P01", format!("invalid frontend message type {tag}"))
+}
+
+fn too_large(head: Head) -> ClientError {
+    ClientError::fatal(
+        "54000",
+        format!(
+            "a message of type {} and {} bytes is too large",
+            head.tag as char, head.size
+        ),
+    )
+    .hint(format!(
+        "Only Query, Parse, Bind, FunctionCall and CopyData may be larger than {HOLD_MAX} bytes."
+    ))
+}

@@ -1,0 +1,233 @@
+//! What a server answers: matched with what it was asked, passed on or kept from the client. Rows are cut
+//! by their headers only. Pure.
+
+use super::exchange::{Fate, Item, Kind};
+use super::{Desk, Need, Session, Step};
+use crate::net::buffer::BUFFER;
+use crate::pool::memory::Memory;
+use crate::wire::server::{TxStatus, error_field, parameter, sqlstate, tag};
+use crate::wire::{self, HEADER, reply};
+
+impl Session {
+    /// Processes what the server sent. Call again with the bytes that were not consumed and more.
+    #[must_use = "the step says what is needed before the next"]
+    pub fn on_server(&mut self, input: &[u8], desk: &mut Desk<'_>) -> Step {
+        let mut at = 0;
+        let need = loop {
+            let rest = &input[at..];
+            if self.server_pass > 0 {
+                let n = self.server_pass.min(rest.len());
+                desk.to_client.pass(input, at..at + n);
+                self.server_pass -= n;
+                at += n;
+                if self.server_pass > 0 {
+                    break Need::Bytes(1);
+                }
+                continue;
+            }
+            let head = match wire::head(rest) {
+                Ok(Some(head)) => head,
+                Ok(None) => break Need::Bytes(HEADER),
+                Err(bad) => {
+                    break Need::Broken(format!(
+                        "a frame of type {} and length {}",
+                        bad.tag, bad.length
+                    ));
+                }
+            };
+            let end = head.size.min(rest.len());
+            let row = matches!(head.tag, tag::DATA_ROW | tag::COPY_DATA);
+            if end < head.size && !row && head.size <= BUFFER {
+                break Need::Bytes(head.size);
+            }
+            if !row {
+                match self.answer(head.tag, &rest[HEADER..end], input, desk) {
+                    Ok(Fate::Show) => {}
+                    Ok(Fate::Hide) => {
+                        at += head.size;
+                        continue;
+                    }
+                    Err(unasked) => break Need::Broken(unasked),
+                }
+            }
+            desk.to_client.pass(input, at..at + end);
+            self.server_pass = head.size - end;
+            at += end;
+            if head.tag == tag::READY {
+                self.show_fakes(input, desk);
+            }
+        };
+        if self.exchange.is_all_fake() {
+            self.show_fakes(input, desk);
+        }
+        Step { consumed: at, need }
+    }
+
+    /// Matches one answer with its question.
+    fn answer(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        input: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Result<Fate, String> {
+        match tag {
+            tag::NOTICE | tag::NOTIFICATION => return Ok(Fate::Show),
+            tag::PARAMETER_STATUS => {
+                if let (Some((name, value)), Some(memory)) = (parameter(body), &mut desk.memory) {
+                    memory.report(name, value);
+                }
+                return Ok(Fate::Show);
+            }
+            tag::ERROR => return Ok(self.error(body, input, desk)),
+            _ => {}
+        }
+        self.show_fakes(input, desk);
+        let exchange = &mut self.exchange;
+        let front =
+            |exchange: &super::exchange::Exchange| exchange.queue.front().map(|item| item.kind);
+        let popped = match tag {
+            tag::PARSE_COMPLETE => exchange.pop(Kind::Parse),
+            tag::BIND_COMPLETE => exchange.pop(Kind::Bind),
+            tag::CLOSE_COMPLETE => exchange.pop(Kind::Close),
+            tag::NO_DATA => exchange.pop(Kind::Describe),
+            tag::READY => return self.ready(body),
+            tag::ROW_DESCRIPTION if front(exchange) == Some(Kind::Describe) => {
+                exchange.pop(Kind::Describe)
+            }
+            tag::COMMAND_COMPLETE | tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED => {
+                if self.doubt.state {
+                    self.note_discard(tag, body, desk.memory.as_deref_mut());
+                }
+                let exchange = &mut self.exchange;
+                exchange.drop_copy_ends();
+                exchange.copying_both = false;
+                match front(exchange) {
+                    Some(Kind::Execute) => exchange.pop(Kind::Execute),
+                    Some(Kind::Query) => return Ok(Fate::Show),
+                    _ => None,
+                }
+            }
+            tag::COPY_IN => {
+                exchange.begin_copy_in();
+                return Ok(Fate::Show);
+            }
+            tag::COPY_BOTH => {
+                exchange.copying_both = true;
+                return Ok(Fate::Show);
+            }
+            tag::ROW_DESCRIPTION
+            | tag::PARAMETER_DESCRIPTION
+            | tag::COPY_OUT
+            | tag::COPY_DONE
+            | tag::FUNCTION_RESULT
+                if front(exchange).is_some() =>
+            {
+                return Ok(Fate::Show);
+            }
+            _ => None,
+        };
+        match popped {
+            Some(item) if item.hidden => Ok(Fate::Hide),
+            Some(_) => Ok(Fate::Show),
+            None => Err(format!(
+                "an answer of type {} that was not asked for",
+                tag.escape_ascii()
+            )),
+        }
+    }
+
+    fn ready(&mut self, body: &[u8]) -> Result<Fate, String> {
+        let status = TxStatus::read(body).ok_or("a ReadyForQuery without a status")?;
+        let item = self
+            .exchange
+            .ready(status)
+            .ok_or("a ReadyForQuery that was not asked for")?;
+        if status == TxStatus::Idle {
+            self.doubt.local = false;
+        }
+        if item.hidden {
+            return Ok(Fate::Hide);
+        }
+        self.tally.readies += 1;
+        self.tally.transactions += u32::from(status == TxStatus::Idle);
+        Ok(Fate::Show)
+    }
+
+    /// An error ends its statement, and in an extended exchange all up to the next Sync.
+    fn error(&mut self, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Fate {
+        if self.exchange.status != TxStatus::Failed {
+            self.show_fakes(input, desk);
+        }
+        self.exchange.drop_copy_ends();
+        let simple = self
+            .exchange
+            .queue
+            .front()
+            .is_none_or(|item| item.kind.ends_with_ready());
+        if simple {
+            self.exchange.copying_in = false;
+        } else if !matches!(error_field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
+            let skipped = self.exchange.skip_to_sync();
+            self.undo(skipped, desk.memory.as_deref_mut());
+        }
+        if self.exchange.queue.front().is_some_and(|item| item.hidden) {
+            return Fate::Hide;
+        }
+        self.tally.error = Some(sqlstate(body));
+        Fate::Show
+    }
+
+    /// The server did not run these, latest first; the last of them is the one that failed.
+    fn undo(&mut self, skipped: Vec<Item>, memory: Option<&mut Memory>) {
+        let failed = skipped.len().saturating_sub(1);
+        let mut memory = memory;
+        for (at, item) in skipped.into_iter().enumerate() {
+            if let (Some(memory), Some(id)) = (&mut memory, item.statement) {
+                match item.kind {
+                    Kind::Close => memory.remember(id),
+                    _ => {
+                        memory.forget(id);
+                        if memory.unnamed == Some(id) {
+                            memory.unnamed = None;
+                        }
+                    }
+                }
+            }
+            let Some(mut undo) = item.undo else { continue };
+            // PostgreSQL drops the unnamed statement before it looks at the new text.
+            if at == failed && undo.name.is_empty() {
+                undo.previous = None;
+            }
+            self.prepared.restore(*undo);
+        }
+    }
+
+    /// DISCARD ALL and DEALLOCATE ALL took every prepared statement, those of pgweir too.
+    fn note_discard(&mut self, tag: u8, body: &[u8], memory: Option<&mut Memory>) {
+        if tag == tag::COMMAND_COMPLETE && matches!(body, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+            self.prepared.clear();
+            if let Some(memory) = memory {
+                memory.forget_all();
+            }
+        }
+    }
+
+    /// Sends the answers to what was never asked of the server, as far as they are next.
+    pub(in crate::session) fn show_fakes(&mut self, input: &[u8], desk: &mut Desk<'_>) {
+        while let Some(item) = self.exchange.queue.pop_front_if(|item| item.kind.is_fake()) {
+            let frame = match item.kind {
+                Kind::FakeParse => &reply::PARSE_COMPLETE,
+                _ => &reply::CLOSE_COMPLETE,
+            };
+            desk.to_client.own(input).extend_from_slice(frame);
+        }
+    }
+
+    /// The same when the client asks to see what there is, and no answer of a server comes first.
+    pub(in crate::session) fn show_fakes_if_alone(&mut self, desk: &mut Desk<'_>) {
+        if self.exchange.is_all_fake() {
+            self.show_fakes(&[], desk);
+        }
+    }
+}
