@@ -1,6 +1,25 @@
 //! Proofs of identity: SCRAM, md5, stored secrets, user lists. Pure: no sockets, no files, no clock;
 //! random bytes come in as arguments.
 
+pub mod credential;
+pub mod md5;
+pub mod mock;
+pub mod scram;
+pub mod scram_client;
+pub mod scram_keys;
+pub mod scram_server;
+pub mod secret;
+pub mod verify;
+
+#[cfg(test)]
+mod scram_malformed_tests;
+#[cfg(test)]
+mod scram_properties;
+#[cfg(test)]
+mod scram_tests;
+#[cfg(test)]
+mod verify_tests;
+
 use std::collections::BTreeMap;
 
 /// How clients have to prove who they are.
