@@ -51,6 +51,11 @@ impl Window {
         self.start == self.end
     }
 
+    /// Bytes the present buffer can hold.
+    pub fn capacity(&self) -> usize {
+        self.buffer.as_ref().map_or(BUFFER, |buffer| buffer.len())
+    }
+
     /// Room behind the unread bytes; borrows a buffer and moves what is left to its front. Empty when the
     /// buffer is full of unread bytes.
     #[inline]

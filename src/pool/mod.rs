@@ -1,6 +1,11 @@
 //! Server connections: pools by (database, user), lent to one session at a time.
 
 pub mod baggage;
+pub mod cancel;
+pub mod connector;
+pub mod lend;
 pub mod memory;
+pub mod open;
+pub mod server;
 pub mod settings;
 pub mod statement;

@@ -24,7 +24,9 @@ use crate::pool::baggage::Baggage;
 use crate::pool::memory::Memory;
 use crate::pool::settings::PoolMode;
 use crate::pool::statement::Interner;
+use crate::wire::client::tag;
 use crate::wire::server::TxStatus;
+use crate::wire::{self, reply};
 use exchange::Exchange;
 use out::Out;
 use prepared::Prepared;
@@ -54,6 +56,8 @@ pub struct Session {
     /// Why the server stays with this session between transactions; empty: it does not.
     pub pins: Vec<PinReason>,
     pub tally: Tally,
+    /// The server announced that it closes the connection.
+    pub server_said_goodbye: bool,
 }
 
 /// What the session may have changed on its server since that was last known for sure.
@@ -150,6 +154,7 @@ impl Session {
             custom: Vec::new(),
             pins: Vec::new(),
             tally: Tally::default(),
+            server_said_goodbye: false,
         }
     }
 
@@ -235,6 +240,29 @@ impl Session {
     /// Whether the client left something on the server that others must not find.
     pub fn left_something(&self) -> bool {
         self.mode == PoolMode::Session || !self.pins.is_empty() || self.doubt.any()
+    }
+
+    /// A message to the server was begun and cannot be ended.
+    pub fn is_half_sent(&self) -> bool {
+        self.client_pass > 0 || self.server_pass > 0
+    }
+
+    /// Answers the first request of `input` with an error, in place of a server that never came. Returns
+    /// what of the input is thereby done; for an extended request all up to its Sync is skipped.
+    pub fn refuse(&mut self, input: &[u8], error: &ClientError, answer: &mut Vec<u8>) -> usize {
+        reply::error(answer, error);
+        self.tally.error = error.sqlstate.as_bytes().try_into().ok();
+        self.exchange.skip_to_sync();
+        let Ok(Some(head)) = wire::head(input) else { return 0 };
+        if !matches!(head.tag, tag::QUERY | tag::FUNCTION_CALL) {
+            self.exchange.skipping = true;
+            return 0;
+        }
+        self.exchange.clear();
+        answer.extend_from_slice(&reply::ready(TxStatus::Idle));
+        let here = head.size.min(input.len());
+        self.client_drop = head.size - here;
+        here
     }
 
     /// Whether a statement is being run for this client, as far as it can know.

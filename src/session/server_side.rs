@@ -167,7 +167,7 @@ impl Session {
             .is_none_or(|item| item.kind.ends_with_ready());
         if simple {
             self.exchange.copying_in = false;
-        } else if !matches!(error_field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
+        } else if !fatal {
             let skipped = self.exchange.skip_to_sync();
             self.undo(skipped, desk.memory.as_deref_mut());
         }
