@@ -241,6 +241,12 @@ fn the_auth_method_has_its_needs() {
         "2:22: auth.query.user",
         "not listed",
     );
+    let query = "users: {reader: {password: x}}\nauth: {query: {user: raeder}}";
+    assert_wrong(
+        &with(query),
+        "3:22: auth.query.user",
+        "did you mean reader?",
+    );
     let query = "users: {q: {password: md5a6343a68d964ca596d9752250d54bb8a}}\nauth: {method: md5, query: {user: q}}";
     assert_wrong(&with(query), "3:35: auth.query.user", "must be plain");
     let settings = good(&with("users: {q: {password: x}}\nauth: {query: {user: q}}"));

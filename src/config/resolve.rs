@@ -107,6 +107,9 @@ fn listen(context: &mut Context<'_>, listen: &file::Listen) -> ListenSettings {
         .unix_socket_dir
         .as_ref()
         .map(|name| context.folder(&["listen", "unix_socket_dir"], name));
+    if let Some(folder) = &unix_socket_dir {
+        socket_fits(context, &["listen", "unix_socket_dir"], folder, listen.port);
+    }
     let tls = listen.tls.as_ref().map(|tls| ClientTls {
         cert: context.file(&["listen", "tls", "cert"], &tls.cert),
         key: context.file(&["listen", "tls", "key"], &tls.key),
@@ -233,9 +236,26 @@ fn servers(context: &mut Context<'_>, name: &str, servers: &[file::Server]) -> V
         } else if all_read && resolved.contains(&address) {
             context.wrong(&path, "this server is in the list already");
         }
+        if let ServerAddress::Unix { directory, port } = &address {
+            socket_fits(context, &path, directory, *port);
+        }
         resolved.push(address);
     }
     resolved
+}
+
+/// Systems keep the path of a socket in a field of fixed size, and binding or connecting fails beyond it.
+fn socket_fits(context: &mut Context<'_>, path: &[&str], folder: &Path, port: u16) {
+    // 108 bytes on Linux, 104 on the BSDs and macOS, each with a zero byte at the end.
+    const MOST: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+    let socket = folder.join(format!(".s.PGSQL.{port}"));
+    let length = socket.as_os_str().len();
+    if length > MOST {
+        context.wrong(
+            path,
+            format!("the path of the socket has {length} bytes and the system takes {MOST}; choose a shorter folder"),
+        );
+    }
 }
 
 /// A host that starts with `/` is the folder of a socket, as in libpq.

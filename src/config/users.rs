@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::file::{self, File};
+use super::mistake::nearest;
 use super::resolve::{Context, size};
 use super::strict::Report;
 use super::userlist;
@@ -225,9 +226,11 @@ fn check_query(context: &mut Context<'_>, auth: &AuthSettings) {
     };
     let path = ["auth", "query", "user"];
     let Some(user) = auth.users.get(&query.user) else {
+        let meant = nearest(&query.user, auth.users.keys().map(String::as_str))
+            .map_or(String::new(), |name| format!("; did you mean {name}?"));
         return context.wrong(
             &path,
-            "this user is not listed; add it to users with its password",
+            format!("this user is not listed; add it to users with its password{meant}"),
         );
     };
     let secret = user.server_secret.as_ref().or(user.secret.as_ref());

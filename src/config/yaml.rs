@@ -55,7 +55,12 @@ pub struct SyntaxError {
 /// depth and expansion; a key that occurs twice is an error. An empty document is `Null`.
 pub fn parse(text: &str) -> Result<Node, SyntaxError> {
     // The snippet would repeat lines of the file, and a line may hold a password.
-    let options = serde_yaml::options! { with_snippet: false, strict_booleans: true };
+    let options = serde_yaml::options! {
+        with_snippet: false,
+        strict_booleans: true,
+        // Far more than any settings file repeats; the crate's own million takes seconds to refuse.
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 20_000 },
+    };
     match serde_yaml::from_str_with_options::<Option<Spanned<Value>>>(text, options) {
         Ok(Some(spanned)) => Ok(node(spanned)),
         Ok(None) => Ok(Node {
