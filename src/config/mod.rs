@@ -1,9 +1,35 @@
-//! Settings: pgweir.yaml, checked and gathered from the types that the rooms own.
+//! Settings: pgweir.yaml, checked and gathered from the types that the rooms own. Knows files and the
+//! environment, but no connection: what it returns needs neither again.
+
+mod changes;
+mod defaults;
+pub mod file;
+mod human;
+mod mistake;
+mod resolve;
+mod schema;
+mod strict;
+mod upstream;
+mod userlist;
+mod users;
+pub mod yaml;
+
+#[cfg(test)]
+mod mistakes_tests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use changes::explain_changes;
+pub use defaults::{ADMIN_PORT, LISTEN_PORT};
+pub use mistake::Mistake;
+pub use schema::schema_text;
+pub use upstream::from_upstream;
+pub use yaml::parse;
 
 use crate::admin::AdminSettings;
 use crate::auth::AuthSettings;
@@ -38,4 +64,60 @@ pub struct ListenSettings {
     /// A socket `.s.PGSQL.<port>` is made here too.
     pub unix_socket_dir: Option<PathBuf>,
     pub tls: Option<ClientTls>,
+}
+
+/// A settings file is a few pages; larger is another file.
+const FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Reads and checks a settings file. `Err` holds every mistake in the order of the file, never none.
+pub fn load(path: &Path) -> Result<Settings, Vec<Mistake>> {
+    let name = path.display().to_string();
+    let text = users::read_bounded(path, FILE_BYTES).map_err(|message| {
+        vec![Mistake {
+            file: name.clone(),
+            at: yaml::Position::START,
+            path: String::new(),
+            message,
+            nearest: None,
+        }]
+    })?;
+    // A bare file name has the empty parent, and joining to that stays in the working folder.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    load_text(&name, &text, folder)
+}
+
+/// Checks the text of a settings file. `name` is what mistakes show; relative paths start at `folder`.
+pub fn load_text(name: &str, text: &str, folder: &Path) -> Result<Settings, Vec<Mistake>> {
+    let mut report = strict::Report::new(name);
+    let tree = match yaml::parse(text) {
+        Ok(tree) => tree,
+        Err(error) => {
+            report.add(error.at, "", error.message);
+            return Err(report.mistakes);
+        }
+    };
+    let schema = schema::schema();
+    let good = strict::check(&schema, &tree, &mut report).unwrap_or_default();
+    let file = match serde_json::from_value::<file::File>(good) {
+        Ok(file) => file,
+        Err(error) => {
+            // What is wrong with the whole is said already; else the schema lets something pass that
+            // the mirror does not, and saying so beats running with other settings.
+            if report.mistakes.is_empty() {
+                report.add(tree.at, "", error.to_string());
+            }
+            return Err(in_order(report.mistakes));
+        }
+    };
+    let settings = resolve::resolve(&file, &tree, folder, &mut report);
+    if report.mistakes.is_empty() {
+        Ok(settings)
+    } else {
+        Err(in_order(report.mistakes))
+    }
+}
+
+fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    mistakes.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
+    mistakes
 }

@@ -1,6 +1,7 @@
 //! What happened: counters that sessions bump, histograms, metrics, log set-up.
 
 pub mod counters;
+pub mod log;
 
 /// Where and how logs are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
