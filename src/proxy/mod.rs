@@ -1,8 +1,17 @@
-//! The shell: the only room that moves bytes between clients and servers.
+//! The shell: the only room that moves bytes between clients and servers. `start` builds the rooms and
+//! their threads; `Running` ends them.
 
-pub fn run_blocking(
-    _: crate::config::Settings,
-    _: Option<std::path::PathBuf>,
-) -> Result<(), String> {
-    Err("the proxy is not in this branch".to_owned())
-}
+pub mod chore;
+pub mod control;
+pub mod drive;
+pub mod farewell;
+pub mod greet;
+pub mod hub;
+pub mod listen;
+pub mod opening;
+pub mod report;
+pub mod running;
+pub mod welcome;
+pub mod worker;
+
+pub use running::{Running, run_blocking, start};

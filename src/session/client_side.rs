@@ -82,6 +82,11 @@ impl Session {
             return self.drop_frame(frame);
         }
         if desk.memory.is_none() {
+            // A server is not borrowed for a client that is slow to say what it wants.
+            let small = frame.head.size <= HOLD_MAX && !matches!(frame.head.tag, tag::COPY_DATA | tag::COPY_FAIL);
+            if !frame.whole && small && frame.head.tag != tag::COPY_DONE {
+                return Taken::Not(Need::Bytes(frame.head.size));
+            }
             match self.without_server(frame, desk) {
                 Some(taken) => return taken,
                 None => return Taken::Not(Need::Server),

@@ -1,0 +1,360 @@
+//! A client's login, from its first byte to ReadyForQuery. What is wrong is said in one way for a wrong
+//! password, an unknown user and an unknown database, and takes the same time.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::control::Control;
+use super::drive::Drive;
+use super::hub::{Admission, Live};
+use super::opening::{Arrival, Caller, receive};
+use super::welcome::{self, Welcomed};
+use super::worker::Worker;
+use crate::auth::credential::Learned;
+use crate::auth::scram::Mechanism;
+use crate::auth::scram_server::ScramServer;
+use crate::auth::verify::{Channel, Claim, Plan, plan, refused};
+use crate::auth::{AuthMethod, Secret};
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use crate::wire::client::tag;
+use crate::wire::server::TxStatus;
+use crate::wire::{self, HEADER, int32, reply};
+
+/// What a session holds as long as it lives.
+pub struct Admitted {
+    pub key: (i32, Box<[u8]>),
+    _admission: Admission,
+}
+
+/// Why a login ends without a session.
+enum End {
+    /// Tell the client.
+    Refuse(ClientError),
+    /// The client has gone.
+    Gone,
+}
+
+impl From<std::io::Error> for End {
+    fn from(_: std::io::Error) -> Self {
+        End::Gone
+    }
+}
+
+impl From<ClientError> for End {
+    fn from(error: ClientError) -> Self {
+        End::Refuse(error)
+    }
+}
+
+/// The largest message of a login. PostgreSQL allows 64 KiB for tokens of GSSAPI, which is not spoken here.
+const LOGIN_FRAME_MAX: usize = 8 * 1024;
+
+/// Lets a client in. `None`: it was a cancel request, or did not get in; all is said.
+pub async fn greet(worker: Rc<Worker>, stream: Stream) -> Option<(Drive, Admitted)> {
+    let live = worker.hub.live();
+    let bound = live.settings.timeouts.login;
+    let bound = if bound.is_zero() { std::time::Duration::from_secs(86_400) } else { bound };
+    let peer = stream.peer();
+    match tokio::time::timeout(bound, login(&worker, &live, stream, &peer)).await {
+        Ok(drive) => drive,
+        Err(_) => {
+            tracing::info!(peer, "closing the client: no login within {bound:?}");
+            None
+        }
+    }
+}
+
+async fn login(
+    worker: &Rc<Worker>,
+    live: &Arc<Live>,
+    stream: Stream,
+    peer: &str,
+) -> Option<(Drive, Admitted)> {
+    let required = live.settings.listen.tls.as_ref().is_some_and(|tls| tls.required);
+    let mut arrival = match receive(stream, live.acceptor.clone(), required).await {
+        Caller::Client(arrival) => arrival,
+        Caller::Cancel { pid, secret } => {
+            cancel(worker, pid, secret);
+            return None;
+        }
+        Caller::Nobody(why) => {
+            tracing::debug!(peer, "closing a connection: {why}");
+            return None;
+        }
+        Caller::Refused(mut stream, error) => {
+            tracing::info!(peer, "closing the client: {error}");
+            say(&mut stream, &error).await;
+            return None;
+        }
+    };
+    match enter(worker, live, &mut arrival, peer).await {
+        Ok(Ready { control, welcomed, admitted }) => {
+            let (user, database) = (&arrival.user, &arrival.database);
+            tracing::info!(id = control.id, peer, user, database, tls = arrival.stream.is_tls(), "client logged in");
+            worker.enter_session(&control);
+            let Welcomed { session, lease, startup, .. } = welcomed;
+            let stream = std::mem::replace(&mut arrival.stream, Stream::Closed);
+            let mut drive = Drive::new(worker.clone(), control, session, stream, lease, startup);
+            drive.preload(&arrival.input);
+            Some((drive, admitted))
+        }
+        Err(End::Gone) => {
+            tracing::debug!(peer, user = arrival.user, "the client left during its login");
+            None
+        }
+        Err(End::Refuse(error)) => {
+            tracing::info!(peer, user = arrival.user, database = arrival.database, "login refused: {error}");
+            say(&mut arrival.stream, &error).await;
+            None
+        }
+    }
+}
+
+/// A cancel request is passed on to the worker of its session, and never answered.
+fn cancel(worker: &Worker, pid: i32, secret: Vec<u8>) {
+    if let Some(target) = worker.hub.cancel_keys.get(&(pid, secret.into_boxed_slice())) {
+        let (index, session) = *target;
+        // A worker that has ended has nothing to cancel.
+        let _ = worker.hub.mailboxes[index].send(super::hub::Mail::Cancel(session));
+    }
+}
+
+async fn say(stream: &mut Stream, error: &ClientError) {
+    let mut bytes = Vec::new();
+    reply::error(&mut bytes, error);
+    // The client may be gone; there is nobody else to tell.
+    let _ = stream.write_all(&bytes).await;
+    let _ = stream.flush().await;
+    let _ = stream.shutdown().await;
+}
+
+/// A login that succeeded.
+struct Ready {
+    control: Rc<Control>,
+    welcomed: Welcomed,
+    admitted: Admitted,
+}
+
+async fn enter(
+    worker: &Rc<Worker>,
+    live: &Arc<Live>,
+    arrival: &mut Arrival,
+    peer: &str,
+) -> Result<Ready, End> {
+    if worker.hub.draining.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(ClientError::fatal("57P03", "pgweir is shutting down").into());
+    }
+    if !arrival.negotiation.is_empty() {
+        arrival.stream.write_all(&arrival.negotiation).await?;
+    }
+    authenticate(worker, live, arrival, peer).await?;
+    let admission = worker.hub.admit(&arrival.user, &arrival.database)?;
+    let Some(pool) = worker.pool(&arrival.database, &arrival.user) else {
+        let message = format!("database \"{}\" does not exist", arrival.database);
+        return Err(ClientError::fatal("3D000", message).into());
+    };
+    worker.refresh_login(&pool);
+    let mut welcomed = welcome::welcome(&pool, arrival).await?;
+    welcomed.session.reuse_unnamed = pool.config.borrow().settings.pool.reuse_unnamed;
+    let application = arrival.parameters.iter().find(|(name, _)| **name == *b"application_name");
+    let application = application.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+    let id = worker.hub.next_session();
+    let control = Control::new(id, peer, &application.unwrap_or_default(), pool, worker.clock.ms());
+    let key = new_key(worker, welcomed.server_pid, arrival.long_keys, id);
+    let mut out = Vec::with_capacity(512);
+    reply::authentication(&mut out, 0, b"");
+    out.extend_from_slice(&welcomed.parameters);
+    reply::backend_key(&mut out, key.0, &key.1);
+    out.extend_from_slice(&reply::ready(TxStatus::Idle));
+    let admitted = Admitted { key, _admission: admission };
+    if arrival.stream.write_all(&out).await.is_err() || arrival.stream.flush().await.is_err() {
+        worker.hub.cancel_keys.remove(&admitted.key);
+        return Err(End::Gone);
+    }
+    Ok(Ready { control, welcomed, admitted })
+}
+
+/// A key that no other session has: the server's real process id where the server stays with the client,
+/// so that what PostgreSQL says of blocking processes fits.
+fn new_key(worker: &Worker, server_pid: Option<i32>, long: bool, session: u64) -> (i32, Box<[u8]>) {
+    loop {
+        let pid = server_pid.unwrap_or_else(|| (rand::random::<u32>() >> 1) as i32);
+        let secret: [u8; 32] = rand::random();
+        let key = (pid, secret[..if long { 32 } else { 4 }].into());
+        if let dashmap::Entry::Vacant(entry) = worker.hub.cancel_keys.entry(key) {
+            let key = entry.key().clone();
+            entry.insert((worker.index, session));
+            return key;
+        }
+    }
+}
+
+// --- proof of identity ---
+
+async fn authenticate(
+    worker: &Rc<Worker>,
+    live: &Arc<Live>,
+    arrival: &mut Arrival,
+    peer: &str,
+) -> Result<(), End> {
+    let outcome = prove(worker, live, arrival).await;
+    if let Err(End::Refuse(error)) = &outcome
+        && error.sqlstate.starts_with("28")
+    {
+        let from = peer.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+        tokio::time::sleep(worker.hub.failed_login(from.filter(slowed))).await;
+    }
+    outcome
+}
+
+/// Any address may guess passwords, this machine's own included.
+fn slowed(_: &IpAddr) -> bool {
+    true
+}
+
+async fn prove(worker: &Rc<Worker>, live: &Arc<Live>, arrival: &mut Arrival) -> Result<(), End> {
+    let method = live.settings.auth.method;
+    let secret = match live.database(&arrival.database) {
+        Some(_) => secret_of(worker, live, arrival).await?,
+        // As if the user were unknown, and at the same cost.
+        None if method == AuthMethod::Trust => {
+            let message = format!("database \"{}\" does not exist", arrival.database);
+            return Err(ClientError::fatal("3D000", message).into());
+        }
+        None => None,
+    };
+    let verifier = secret.as_ref().and_then(|secret| worker.hub.verifier(&arrival.user, secret));
+    let known_database = live.database(&arrival.database).is_some();
+    let channel = match &arrival.stream {
+        Stream::Unix(_) => Channel::Unix,
+        stream if stream.is_tls() => Channel::Tls {
+            binding: arrival.binding.as_deref(),
+            common_name: arrival.common_name.as_deref().filter(|_| known_database),
+        },
+        _ => Channel::Plain,
+    };
+    let claim =
+        Claim { user: &arrival.user, secret: secret.as_ref(), verifier: verifier.as_ref(), channel };
+    let planned = plan(method, claim, &worker.hub.mock)?;
+    if let Some(why) = &planned.doomed {
+        tracing::info!(user = arrival.user, database = arrival.database, "login will fail: {why}");
+    }
+    let doomed = planned.doomed.is_some();
+    let user = arrival.user.clone();
+    let learned = match planned.plan {
+        Plan::Cert | Plan::Trust => Learned::Nothing,
+        Plan::Scram { verifier, binding } => {
+            let keys = scram(arrival, ScramServer::new(verifier, binding, rand::random())).await?;
+            Learned::Keys(keys)
+        }
+        Plan::Md5(secret) => {
+            let salt: [u8; 4] = rand::random();
+            let answer = ask_password(arrival, 5, &salt).await?;
+            if !secret.accepts(salt, &answer) {
+                return Err(refused(&user).into());
+            }
+            Learned::Nothing
+        }
+        Plan::Cleartext(check) => {
+            let answer = ask_password(arrival, 3, b"").await?;
+            if !check.accepts(&answer) {
+                return Err(refused(&user).into());
+            }
+            Learned::Password(String::from_utf8_lossy(&answer).into_owned())
+        }
+    };
+    if doomed {
+        return Err(refused(&user).into());
+    }
+    worker.hub.learn(&user, learned);
+    Ok(())
+}
+
+/// The user's secret: from the settings, or by the auth query.
+async fn secret_of(worker: &Rc<Worker>, live: &Live, arrival: &Arrival) -> Result<Option<Secret>, End> {
+    if let Some(user) = live.user(&arrival.user) {
+        return Ok(user.secret.clone());
+    }
+    let Some(query) = &live.settings.auth.query else { return Ok(None) };
+    let database = query.database.as_deref().unwrap_or(&arrival.database);
+    let Some(pool) = worker.pool(database, &query.user) else { return Ok(None) };
+    Ok(welcome::ask_secret(&pool, &query.query, &arrival.user).await?)
+}
+
+async fn ask_password(arrival: &mut Arrival, code: i32, rest: &[u8]) -> Result<Vec<u8>, End> {
+    let mut out = Vec::new();
+    reply::authentication(&mut out, code, rest);
+    send(arrival, &out).await?;
+    let mut body = password_message(arrival).await?;
+    // The string's own NUL.
+    if body.pop() != Some(0) {
+        return Err(ClientError::fatal("08P01", "invalid password packet size").into());
+    }
+    Ok(body)
+}
+
+async fn scram(
+    arrival: &mut Arrival,
+    mut server: ScramServer,
+) -> Result<crate::auth::scram_keys::ClientKeys, End> {
+    let malformed = || End::Refuse(ClientError::fatal("08P01", "malformed SCRAM message"));
+    let mut out = Vec::new();
+    reply::authentication(&mut out, 10, &server.offer().to_list());
+    send(arrival, &out).await?;
+    let first = password_message(arrival).await?;
+    let (name, rest) = wire::cstr(&first).ok_or_else(malformed)?;
+    let mechanism = Mechanism::from_name(name).ok_or_else(|| {
+        ClientError::fatal("08P01", "client selected an invalid SASL authentication mechanism")
+    })?;
+    let (length, message) = int32(rest).ok_or_else(malformed)?;
+    if usize::try_from(length) != Ok(message.len()) {
+        return Err(malformed());
+    }
+    let user = arrival.user.clone();
+    let told = |failure: crate::auth::scram_server::AuthFailure| failure.client_error(&user);
+    let challenge = server.client_first(mechanism, message).map_err(told)?;
+    out.clear();
+    reply::authentication(&mut out, 11, &challenge);
+    send(arrival, &out).await?;
+    let proof = password_message(arrival).await?;
+    let outcome = server.client_final(&proof).map_err(told)?;
+    out.clear();
+    // Sent along with what follows a successful login.
+    reply::authentication(&mut out, 12, &outcome.server_final);
+    send(arrival, &out).await?;
+    Ok(outcome.keys)
+}
+
+async fn send(arrival: &mut Arrival, bytes: &[u8]) -> Result<(), End> {
+    arrival.stream.write_all(bytes).await?;
+    Ok(arrival.stream.flush().await?)
+}
+
+/// The body of the next password message.
+async fn password_message(arrival: &mut Arrival) -> Result<Vec<u8>, End> {
+    let invalid = |what: String| End::Refuse(ClientError::fatal("08P01", what));
+    loop {
+        let head = wire::head(&arrival.input).map_err(|bad| invalid(format!("invalid message length {}", bad.length)))?;
+        if let Some(head) = head {
+            if head.tag != tag::PASSWORD {
+                let what = format!("expected password response, got message type {}", head.tag);
+                return Err(invalid(what));
+            }
+            if head.size > LOGIN_FRAME_MAX {
+                return Err(invalid("a password message that is too long".into()));
+            }
+            if arrival.input.len() >= head.size {
+                let body = arrival.input[HEADER..head.size].to_vec();
+                arrival.input.drain(..head.size);
+                return Ok(body);
+            }
+        }
+        if arrival.stream.read_buf(&mut arrival.input).await? == 0 {
+            return Err(End::Gone);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! A running pgweir: its threads, its reload, its end.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::hub::{Hub, Live, Mail};
+use super::worker::Worker;
+use super::{listen, report};
+use crate::admin::{AdminHandle, Answer, Fabric, PoolView};
+use crate::config::{self, Settings};
+
+/// pgweir at work. Dropping it does not end it; `shutdown` does.
+pub struct Running {
+    /// Where clients connect; the real port when the settings said 0.
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    hub: Arc<Hub>,
+    handle: AdminHandle,
+    workers: Vec<JoinHandle<()>>,
+    _socket: Option<listen::SocketFile>,
+    reloader: Arc<Reloader>,
+}
+
+/// Starts workers, listeners and the admin surface.
+///
+/// # Errors
+/// A sentence that says what could not be started and what to do.
+pub fn start(settings: Settings, reload_from: Option<PathBuf>) -> Result<Running, String> {
+    let listener = listen::bind(SocketAddr::new(settings.listen.address, settings.listen.port))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let socket = settings.listen.unix_socket_dir.as_deref();
+    let mut socket = socket.map(|directory| listen::SocketFile::bind(directory, address.port())).transpose()?;
+    let unix = socket.as_mut().and_then(|socket| socket.listener.take());
+    let (admin, count) = (settings.admin.clone(), settings.workers.max(1));
+    let (mailboxes, letters): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let hub = Hub::new(Live::build(settings, 0)?, mailboxes);
+    let reloader = Arc::new(Reloader { hub: hub.clone(), path: reload_from, generation: Mutex::new(0) });
+    let handle = crate::admin::start(admin, hub.registry.clone(), reloader.clone())?;
+    let mut listeners = Some((listener, unix));
+    let mut workers = Vec::new();
+    for (index, letters) in letters.into_iter().enumerate() {
+        let (hub, doors) = (hub.clone(), listeners.take());
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        let spawned = thread.spawn(move || work(index, hub, letters, doors));
+        workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
+    }
+    tracing::info!(listen = %address, admin = %handle.address(), workers = count, "pgweir is serving");
+    Ok(Running { listen: address, admin: handle.address(), hub, handle, workers, _socket: socket, reloader })
+}
+
+type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
+
+/// The life of a worker thread.
+fn work(index: usize, hub: Arc<Hub>, letters: mpsc::UnboundedReceiver<Mail>, doors: Option<Doors>) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!("a worker could not start: {error}"),
+    };
+    runtime.block_on(async move {
+        let worker = Worker::new(index, hub);
+        if let Some((tcp, unix)) = doors {
+            open_doors(&worker, tcp, unix);
+        }
+        worker.run(letters).await;
+    });
+}
+
+fn open_doors(
+    worker: &Rc<Worker>,
+    tcp: std::net::TcpListener,
+    unix: Option<std::os::unix::net::UnixListener>,
+) {
+    match tokio::net::TcpListener::from_std(tcp) {
+        Ok(listener) => worker.keep_door(tokio::task::spawn_local(listen::tcp(worker.clone(), listener))),
+        Err(error) => tracing::error!("the listener could not be used: {error}"),
+    }
+    match unix.map(tokio::net::UnixListener::from_std) {
+        Some(Ok(listener)) => worker.keep_door(tokio::task::spawn_local(listen::unix(worker.clone(), listener))),
+        Some(Err(error)) => tracing::error!("the Unix socket could not be used: {error}"),
+        None => {}
+    }
+}
+
+impl Running {
+    /// Stops accepting, lets transactions end within the settings' bound, then ends what is left.
+    pub fn shutdown(self) {
+        let bound = self.hub.live().settings.timeouts.shutdown;
+        self.drain();
+        let deadline = Instant::now() + bound;
+        while Instant::now() < deadline && self.clients() > 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.kill();
+    }
+
+    /// Stops accepting and asks every session to end with its transaction.
+    pub fn drain(&self) {
+        self.hub.draining.store(true, Relaxed);
+        self.hub.tell_all(|| Mail::Drain);
+    }
+
+    /// Ends everything at once.
+    pub fn kill(self) {
+        self.hub.tell_all(|| Mail::Kill);
+        for worker in self.workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+        self.handle.shutdown();
+    }
+
+    pub fn clients(&self) -> usize {
+        self.hub.loads.iter().map(|load| load.load(Relaxed)).sum()
+    }
+
+    /// Reads the settings again, as SIGHUP does.
+    ///
+    /// # Errors
+    /// What is wrong with them; the old ones stay.
+    pub fn reload(&self) -> Result<(), String> {
+        self.reloader.reload_now()
+    }
+}
+
+/// Runs until SIGTERM or SIGINT; SIGHUP and a changed file reload.
+///
+/// # Errors
+/// What could not be started.
+pub fn run_blocking(settings: Settings, reload_from: Option<PathBuf>) -> Result<(), String> {
+    let running = start(settings, reload_from.clone())?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(until_told(&running, reload_from))?;
+    tracing::info!("ending: transactions may finish, a second signal ends at once");
+    let bound = running.hub.live().settings.timeouts.shutdown;
+    running.drain();
+    runtime.block_on(async {
+        let emptied = async {
+            while running.clients() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = emptied => {}
+            () = tokio::time::sleep(bound) => tracing::warn!("closing what has not ended within {bound:?}"),
+            _ = end_signal() => tracing::warn!("a second signal: closing everything"),
+        }
+    });
+    running.kill();
+    Ok(())
+}
+
+async fn end_signal() -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+/// How often the settings file is looked at. A poll misses no kind of replacement, a Kubernetes
+/// ConfigMap's swapped link included.
+const WATCH: Duration = Duration::from_secs(2);
+
+async fn until_told(running: &Running, path: Option<PathBuf>) -> Result<(), String> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let stamp = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+    let mut seen: Option<(SystemTime, u64)> = path.as_ref().and_then(stamp);
+    let ended = end_signal();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            outcome = &mut ended => return outcome,
+            _ = hangup.recv() => log_reload(running.reload()),
+            () = tokio::time::sleep(WATCH) => {
+                let now = path.as_ref().and_then(stamp);
+                if now.is_some() && now != seen {
+                    seen = now;
+                    log_reload(running.reload());
+                }
+            }
+        }
+    }
+}
+
+fn log_reload(outcome: Result<(), String>) {
+    if let Err(mistakes) = outcome {
+        tracing::error!("the settings were not reloaded and the old ones stay in force:\n{mistakes}");
+    }
+}
+
+/// Puts changed settings in place.
+struct Reloader {
+    hub: Arc<Hub>,
+    path: Option<PathBuf>,
+    generation: Mutex<u64>,
+}
+
+impl Reloader {
+    fn reload_now(&self) -> Result<(), String> {
+        let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.hub.live();
+        let new = match &self.path {
+            None => old.settings.clone(),
+            Some(path) => config::load(path).map_err(|mistakes| {
+                mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            })?,
+        };
+        let changes = config::explain_changes(&old.settings, &new);
+        crate::observe::log::set_level(&new.log.level)?;
+        *generation += 1;
+        self.hub.replace(Live::build(new, *generation)?);
+        tracing::info!("settings reloaded: {}", if changes.is_empty() { "nothing changed".into() } else { changes.join("; ") });
+        Ok(())
+    }
+
+    async fn reports(&self) -> Vec<PoolView> {
+        let mut pools = Vec::new();
+        for mailbox in &self.hub.mailboxes {
+            let (answer, letter) = oneshot::channel();
+            if mailbox.send(Mail::Report(answer)).is_ok()
+                && let Ok(Ok(part)) = tokio::time::timeout(Duration::from_secs(2), letter).await
+            {
+                report::merge(&mut pools, part);
+            }
+        }
+        pools
+    }
+}
+
+impl Fabric for Reloader {
+    fn connections(&self) -> Answer<'_, Vec<PoolView>> {
+        Box::pin(self.reports())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.hub.draining.load(Relaxed) { Err("shutting down".to_owned()) } else { Ok(()) }
+    }
+
+    fn reload(&self) -> Answer<'_, Result<(), String>> {
+        Box::pin(async { self.reload_now() })
+    }
+}
