@@ -1,5 +1,0 @@
-//! log
-
-pub fn init(_: &super::LogSettings) -> Result<(), String> {
-    Ok(())
-}
