@@ -216,73 +216,38 @@ fn reload_is_for_new_connections_and_a_bad_one_changes_nothing() {
     assert_ne!(before.channel_binding, source.current().channel_binding);
 }
 
+/// Files of certificate, key and client CA, and how the error has to go on behind the folder.
+type Wrong = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+);
+
+#[rustfmt::skip]
+const WRONG: [Wrong; 10] = [
+    ("absent.pem", "server.key", None, "absent.pem: No such file"),
+    ("server.pem", "absent.key", None, "absent.key: No such file"),
+    ("empty.pem", "server.key", None, "empty.pem: no BEGIN CERTIFICATE"),
+    ("cut.pem", "server.key", None, "cut.pem: not well-formed PEM"),
+    ("server.key", "server.key", None, "server.key: no BEGIN CERTIFICATE"),
+    ("server.pem", "server.pem", None, "server.pem: no BEGIN PRIVATE KEY"),
+    ("server.pem", "locked.key", None, "locked.key: the key is encrypted"),
+    ("server.pem", "other.key", None, "other.key: it does not go with"),
+    ("server.pem", "server.key", Some("absent.pem"), "absent.pem: No such file"),
+    ("server.pem", "server.key", Some("junk.pem"), "junk.pem: certificate 1 of it"),
+];
+
 #[test]
-fn errors_name_the_file() {
+fn errors_towards_clients_name_the_file() {
     let files = Folder::new();
     files.issue("other", "", &[]);
     files.write("empty.pem", "");
     files.write("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
-    files.write(
-        "junk.pem",
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    );
-    files.write(
-        "locked.key",
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-    );
-    let cases = [
-        ("absent.pem", "server.key", None, "absent.pem: No such file"),
-        ("server.pem", "absent.key", None, "absent.key: No such file"),
-        (
-            "empty.pem",
-            "server.key",
-            None,
-            "empty.pem: no BEGIN CERTIFICATE",
-        ),
-        (
-            "cut.pem",
-            "server.key",
-            None,
-            "cut.pem: not well-formed PEM",
-        ),
-        (
-            "server.key",
-            "server.key",
-            None,
-            "server.key: no BEGIN CERTIFICATE",
-        ),
-        (
-            "server.pem",
-            "server.pem",
-            None,
-            "server.pem: no BEGIN PRIVATE KEY",
-        ),
-        (
-            "server.pem",
-            "locked.key",
-            None,
-            "locked.key: the key is encrypted",
-        ),
-        (
-            "server.pem",
-            "other.key",
-            None,
-            "other.key: it does not go with",
-        ),
-        (
-            "server.pem",
-            "server.key",
-            Some("absent.pem"),
-            "absent.pem: No such file",
-        ),
-        (
-            "server.pem",
-            "server.key",
-            Some("junk.pem"),
-            "junk.pem: certificate 1 of it",
-        ),
-    ];
-    for (cert, key, client_ca, words) in cases {
+    let framed = |kind| format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+    files.write("junk.pem", &framed("CERTIFICATE"));
+    files.write("locked.key", &framed("ENCRYPTED PRIVATE KEY"));
+    for (cert, key, client_ca, words) in WRONG {
         let settings = ClientTls {
             cert: files.path(cert),
             key: files.path(key),
@@ -292,33 +257,25 @@ fn errors_name_the_file() {
         let error = Acceptor::load(&settings).unwrap_err().to_string();
         assert!(error.contains(words), "{cert} {key} {client_ca:?}: {error}");
     }
+}
+
+#[test]
+fn errors_towards_servers_name_file_or_setting() {
+    let files = Folder::new();
+    files.issue("other", "", &[]);
+    let problem = |settings: &ServerTls| connector(settings).unwrap_err().to_string();
     let half = ServerTls {
         cert: Some(files.path("server.pem")),
         ..files.towards_servers(SslMode::Require, None)
     };
-    assert!(
-        connector(&half)
-            .unwrap_err()
-            .to_string()
-            .contains("without `key`")
-    );
+    assert!(problem(&half).contains("without `key`"));
     let mixed = ServerTls {
         key: Some(files.path("other.key")),
         ..half
     };
-    assert!(
-        connector(&mixed)
-            .unwrap_err()
-            .to_string()
-            .contains("other.key")
-    );
+    assert!(problem(&mixed).contains("other.key: it does not go with"));
     let blind = files.towards_servers(SslMode::VerifyFull, None);
-    assert!(
-        connector(&blind)
-            .unwrap_err()
-            .to_string()
-            .contains("need `ca`")
-    );
+    assert!(problem(&blind).contains("need `ca`"));
     assert!(
         server_name("a b")
             .unwrap_err()
@@ -326,4 +283,3 @@ fn errors_name_the_file() {
             .contains("\"a b\"")
     );
 }
-
