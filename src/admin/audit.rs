@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::access::Known;
+use crate::observe::log::AUDIT_TARGET;
 
 /// Denied attempts written per [`WINDOW`]; further ones are only counted, so that a stranger cannot fill the
 /// disk. The next line of any kind tells how many were left out. Acts themselves are never left out.
@@ -62,7 +63,8 @@ struct Who<'a> {
     role: super::Role,
 }
 
-/// Where the lines go. Without a file they go to the log, under the target `pgweir::audit`.
+/// Where the lines go. Without a file they go to the log, which drops lines when nobody reads stderr; whoever needs
+/// every line sets a file.
 pub(super) struct Audit {
     state: Mutex<State>,
 }
@@ -105,7 +107,7 @@ impl Audit {
         }
         let line = line(entry, state.left_out, SystemTime::now())?;
         match &mut state.file {
-            None => tracing::info!(target: "pgweir::audit", "{line}"),
+            None => write_to_log(&line, entry.result)?,
             Some(file) => file
                 .append(&line, entry.result == Outcome::Started)
                 .map_err(|error| format!("the audit log {}: {error}", file.path.display()))?,
@@ -128,6 +130,18 @@ impl State {
         }
         may
     }
+}
+
+/// Refuses to begin what the log would not show.
+fn write_to_log(line: &str, result: Outcome) -> Result<(), String> {
+    let shown = tracing::enabled!(target: AUDIT_TARGET, tracing::Level::INFO);
+    if !shown && result == Outcome::Started {
+        return Err(
+            "there is no admin.audit_log, and the log does not show audit lines".to_owned(),
+        );
+    }
+    tracing::info!(target: AUDIT_TARGET, "{line}");
+    Ok(())
 }
 
 fn line(entry: &Entry<'_>, left_out: u64, now: SystemTime) -> Result<String, String> {

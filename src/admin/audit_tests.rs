@@ -124,3 +124,20 @@ fn a_flood_of_denied_attempts_is_counted_and_acts_are_always_written() {
     assert!(!state.may_write_denied(Instant::now()));
     assert!(state.may_write_denied(Instant::now() + WINDOW));
 }
+
+#[test]
+fn without_a_file_nothing_begins_that_the_log_would_not_show() {
+    let audit = Audit::open(None).unwrap();
+    let silent = tracing::subscriber::NoSubscriber::default();
+    tracing::subscriber::with_default(silent, || {
+        let error = audit
+            .write(&entry(Outcome::Started, None, "x"))
+            .unwrap_err();
+        assert!(error.contains("admin.audit_log"), "{error}");
+        audit.write(&entry(Outcome::Denied, None, "x")).unwrap();
+    });
+    let shown = tracing_subscriber::registry();
+    tracing::subscriber::with_default(shown, || {
+        audit.write(&entry(Outcome::Started, None, "x")).unwrap();
+    });
+}

@@ -20,7 +20,7 @@ use super::{AdminSettings, Fabric, api};
 use crate::observe::counters::Registry;
 
 /// Connections at once: some scrapers, some health checks, some people. More wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 64;
+pub(super) const CONNECTIONS_MAX: usize = 64;
 
 /// For a TLS handshake, and for the headers of a request; an idle connection ends after it too.
 const HEADER_TIME: Duration = Duration::from_secs(10);

@@ -172,3 +172,51 @@ fn another_address_serves_with_tls_and_tokens_and_the_certificate_reloads() {
     assert!(error.contains("cert.pem"), "{error}");
     assert_eq!(reply(&ask_tls(&surface, &renewed, &metrics)).status, 200);
 }
+
+#[test]
+fn connections_beyond_the_bound_wait_for_a_place() {
+    let surface = surface(vec![], |_| ());
+    let connect = || {
+        let stream = TcpStream::connect(surface.handle.address()).unwrap();
+        (&stream)
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        stream
+    };
+    let answer = |stream: &TcpStream, wait: u64| {
+        stream
+            .set_read_timeout(Some(Duration::from_millis(wait)))
+            .unwrap();
+        let mut start = [0; 12];
+        let mut stream = stream;
+        stream
+            .read_exact(&mut start)
+            .is_ok_and(|()| &start == b"HTTP/1.1 200")
+    };
+    let mut places: Vec<TcpStream> = Vec::new();
+    for _ in 0..serve::CONNECTIONS_MAX {
+        places.push(connect());
+        assert!(answer(places.last().unwrap(), 10_000));
+    }
+    let waiting = connect();
+    assert!(!answer(&waiting, 200));
+    places.pop();
+    assert!(answer(&waiting, 10_000));
+}
+
+#[test]
+fn asking_on_many_connections_does_not_go_around_the_delay() {
+    let surface = surface(tokens(), |_| ());
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || {
+            surface
+                .ask_as("GET /api/database/connections", "wrong")
+                .status
+        };
+        let threads: Vec<_> = (0..40).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let count = |status| statuses.iter().filter(|&&s| s == status).count();
+    assert_eq!(count(401) + count(429), 40);
+    assert!(count(429) > 0, "{statuses:?}");
+}

@@ -3,9 +3,9 @@
 //! lines are dropped and counted.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -23,7 +23,9 @@ const QUEUE_LINES: usize = 4_096;
 /// Bytes of one line; a longer one is cut, so that one event cannot take the queue's memory.
 const LINE_MAX: usize = 8 * 1024;
 
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// The target of audit lines. They are shown at every level unless the level names this target itself.
+pub const AUDIT_TARGET: &str = "pgweir::audit";
+
 static HANDLES: OnceLock<Handles> = OnceLock::new();
 
 struct Handles {
@@ -80,7 +82,9 @@ pub fn flush(limit: Duration) {
 
 /// Lines dropped since the process began.
 pub fn lines_dropped() -> u64 {
-    DROPPED.load(Relaxed)
+    HANDLES
+        .get()
+        .map_or(0, |handles| handles.sink.dropped.load(Relaxed))
 }
 
 /// Parses a level such as `info`, or a list such as `info,pgweir::pool=debug`.
@@ -97,8 +101,13 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
             ));
         }
     }
+    // Without a file of its own the audit log comes through here, and no level may silence it.
+    let level_with_audit = match level.contains(AUDIT_TARGET) {
+        true => level.to_owned(),
+        false => format!("{level},{AUDIT_TARGET}=info"),
+    };
     EnvFilter::builder()
-        .parse(level)
+        .parse(level_with_audit)
         .map_err(|error| format!("`{level}` is not a log filter: {error}"))
 }
 
@@ -109,15 +118,23 @@ enum Item {
 
 /// The sending end of the queue; tracing asks it for a writer for each event.
 #[derive(Clone)]
-struct Sink(SyncSender<Item>);
+struct Sink {
+    queue: SyncSender<Item>,
+    dropped: Arc<AtomicU64>,
+}
 
 impl Sink {
     fn start(format: LogFormat, out: impl Write + Send + 'static) -> io::Result<Sink> {
         let (sender, receiver) = sync_channel(QUEUE_LINES);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counted = dropped.clone();
         std::thread::Builder::new()
             .name("pgweir-log".to_owned())
-            .spawn(move || write_lines(&receiver, format, out))?;
-        Ok(Sink(sender))
+            .spawn(move || write_lines(&receiver, &counted, format, out))?;
+        Ok(Sink {
+            queue: sender,
+            dropped,
+        })
     }
 
     fn flush(&self, limit: Duration) {
@@ -125,7 +142,7 @@ impl Sink {
         let give_up = std::time::Instant::now() + limit;
         let mut item = Item::Flush(done);
         // The queue may be full; `send` would wait for ever behind a reader that is stuck.
-        while let Err(std::sync::mpsc::TrySendError::Full(back)) = self.0.try_send(item) {
+        while let Err(std::sync::mpsc::TrySendError::Full(back)) = self.queue.try_send(item) {
             if std::time::Instant::now() >= give_up {
                 return;
             }
@@ -177,15 +194,20 @@ impl Drop for LineWriter<'_> {
             line.pop();
             line.push(b'\n');
         }
-        if self.sink.0.try_send(Item::Line(line)).is_err() {
-            DROPPED.fetch_add(1, Relaxed);
+        if self.sink.queue.try_send(Item::Line(line)).is_err() {
+            self.sink.dropped.fetch_add(1, Relaxed);
         }
     }
 }
 
 /// The log's thread. Errors of stderr have nowhere to go, so they are passed over.
-fn write_lines(receiver: &Receiver<Item>, format: LogFormat, mut out: impl Write) {
-    let mut told = DROPPED.load(Relaxed);
+fn write_lines(
+    receiver: &Receiver<Item>,
+    dropped: &AtomicU64,
+    format: LogFormat,
+    mut out: impl Write,
+) {
+    let mut told = 0;
     while let Ok(item) = receiver.recv() {
         match item {
             Item::Line(line) => {
@@ -196,10 +218,10 @@ fn write_lines(receiver: &Receiver<Item>, format: LogFormat, mut out: impl Write
                 let _ = done.try_send(());
             }
         }
-        let dropped = DROPPED.load(Relaxed);
-        if dropped != told {
-            let _ = out.write_all(dropped_note(format, dropped - told).as_bytes());
-            told = dropped;
+        let now = dropped.load(Relaxed);
+        if now != told {
+            let _ = out.write_all(dropped_note(format, now - told).as_bytes());
+            told = now;
         }
     }
 }
