@@ -2,12 +2,24 @@
 //! Knows the proxy only through `Fabric`.
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::pin::Pin;
 
 use serde::Serialize;
 
+mod access;
+mod api;
+mod audit;
+mod guard;
+mod serve;
+mod state;
+mod throttle;
+pub mod token;
+
+pub use serve::{AdminHandle, start};
+
+/// Where the HTTP surface listens and whom it serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminSettings {
     /// Default 127.0.0.1. Another address needs `tls` and at least one token.
@@ -20,6 +32,26 @@ pub struct AdminSettings {
     pub audit_log: Option<PathBuf>,
 }
 
+impl Default for AdminSettings {
+    fn default() -> Self {
+        AdminSettings {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 6433,
+            tls: None,
+            tokens: Vec::new(),
+            audit_log: None,
+        }
+    }
+}
+
+impl AdminSettings {
+    /// Whether the rules allow these settings; `Err` says what is missing. [`start`] checks the same.
+    pub fn check(&self) -> Result<(), String> {
+        access::check(self)
+    }
+}
+
+/// What a token may do; each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -84,3 +116,7 @@ pub trait Fabric: Send + Sync + 'static {
     /// Reads the settings again; `Err` holds what is wrong with them, and the old ones stay.
     fn reload(&self) -> Answer<'_, Result<(), String>>;
 }
+
+#[cfg(test)]
+#[path = "surface_tests.rs"]
+mod tests;

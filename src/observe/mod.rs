@@ -1,7 +1,10 @@
 //! What happened: counters that sessions bump, histograms, metrics, log set-up.
 
 pub mod counters;
+mod exposition;
 pub mod log;
+pub mod metrics;
+pub mod process;
 
 /// Where and how logs are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
