@@ -2,3 +2,4 @@
 
 mod cluster;
 mod demo_cluster;
+mod demo_sample;
