@@ -10,7 +10,7 @@ pub mod sample;
 pub mod server;
 mod settings;
 mod tour;
-mod upstream;
+pub mod upstream;
 pub mod workload;
 
 use std::net::SocketAddr;

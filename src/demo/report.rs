@@ -1,7 +1,7 @@
 //! The table at the end of the tour: the same workload directly and through pgweir. Computes and prints
 //! figures; runs nothing.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::workload::{Outcome, Workload};
@@ -12,6 +12,20 @@ pub struct Comparison {
     pub workload: Workload,
     pub direct: Outcome,
     pub pooled: Outcome,
+}
+
+/// An error if anything failed in either way: then the figures compare different work.
+pub fn verdict(comparisons: &[Comparison]) -> Result<(), String> {
+    let failed: u64 = comparisons
+        .iter()
+        .map(|c| c.direct.failed() + c.pooled.failed())
+        .sum();
+    match failed {
+        0 => Ok(()),
+        n => Err(format!(
+            "{n} operations failed, see below the table; the figures are not comparable"
+        )),
+    }
 }
 
 /// The figures of one outcome.
@@ -25,9 +39,12 @@ struct Figures {
 /// The whole report as text.
 pub fn render(comparisons: &[Comparison]) -> String {
     let mut table = Table::new();
-    table
-        .load_style(UTF8_HORIZONTAL_ONLY)
-        .set_header(["workload", "measure", "direct", "through pgweir"]);
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "workload",
+        "measure",
+        "direct",
+        "through pgweir",
+    ]);
     for comparison in comparisons {
         add(&mut table, comparison);
     }
@@ -82,14 +99,9 @@ fn add(table: &mut Table, comparison: &Comparison) {
         direct.server_connections.to_string(),
         pooled.server_connections.to_string(),
     );
-    let failed = |outcome: &Outcome| outcome.errors.values().sum::<u64>();
-    if failed(direct) + failed(pooled) > 0 {
-        row(
-            "",
-            "failed",
-            failed(direct).to_string(),
-            failed(pooled).to_string(),
-        );
+    if direct.failed() + pooled.failed() > 0 {
+        let (direct, pooled) = (direct.failed(), pooled.failed());
+        row("", "failed", direct.to_string(), pooled.to_string());
     }
 }
 
@@ -162,11 +174,13 @@ mod tests {
     fn the_report_holds_both_ways_and_their_failures() {
         let mut pooled = outcome(vec![3000; 50], 20);
         pooled.errors.insert("too slow".to_owned(), 4);
-        let text = render(&[Comparison {
+        let comparisons = [Comparison {
             workload: WORKLOADS[0],
             direct: outcome(vec![1500; 100], 150),
             pooled,
-        }]);
+        }];
+        assert!(verdict(&comparisons).is_err_and(|e| e.starts_with("4 operations failed")));
+        let text = render(&comparisons);
         for part in [
             WORKLOADS[0].name,
             WORKLOADS[0].about,

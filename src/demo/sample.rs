@@ -126,7 +126,7 @@ mod tests {
                 "messages",
                 "security_audit_logs",
                 "keys and indexes",
-                "statistics"
+                "vacuum, statistics"
             ]
         );
         assert!(steps().all(|(_, sql)| sql.trim_end().ends_with(';')));

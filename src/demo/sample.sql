@@ -134,5 +134,5 @@ ALTER TABLE conversations ALTER id RESTART WITH 10001;
 ALTER TABLE messages ALTER id RESTART WITH 80001;
 ALTER TABLE security_audit_logs ALTER id RESTART WITH 120001;
 
--- step: statistics
-ANALYZE;
+-- step: vacuum, statistics
+VACUUM (ANALYZE);

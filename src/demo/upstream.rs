@@ -110,7 +110,11 @@ fn parse(url: &str) -> Result<(Upstream, String), String> {
     let missing = |what: &str| format!("--upstream names no {what}; {form}");
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(host)) => host.clone(),
-        Some(_) => return Err(format!("--upstream names a socket, the demo uses TCP; {form}")),
+        Some(_) => {
+            return Err(format!(
+                "--upstream names a socket, the demo uses TCP; {form}"
+            ));
+        }
         None => return Err(missing("host")),
     };
     let user = config.get_user().ok_or_else(|| missing("user"))?;
@@ -150,7 +154,10 @@ mod tests {
             (upstream.host.as_str(), upstream.port, own.as_str()),
             ("db.example", 5433, "main")
         );
-        assert_eq!((upstream.user.as_str(), upstream.password.as_str()), ("me", "p@ss"));
+        assert_eq!(
+            (upstream.user.as_str(), upstream.password.as_str()),
+            ("me", "p@ss")
+        );
         assert_eq!(upstream.database, DATABASE_ELSEWHERE);
     }
 

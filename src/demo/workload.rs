@@ -74,6 +74,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// How many operations or connections failed.
+    pub fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
     /// Adds another run of the same workload over the same way.
     pub fn merge(&mut self, other: Outcome) {
         self.elapsed += other.elapsed;
@@ -229,7 +234,7 @@ impl Operation {
         ),
         (
             "SELECT count(*), sum(co2e_kg) FROM emissions_data WHERE emission_source_id = $1 \
-             AND recorded_at BETWEEN current_date - $2 - 30 AND current_date - $2",
+             AND recorded_at BETWEEN current_date - $2::int - 30 AND current_date - $2::int",
             &[Type::INT8, Type::INT4],
         ),
         (
@@ -265,7 +270,9 @@ impl Operation {
     async fn run(self, connection: &mut Connection) -> Result<(), String> {
         let Connection { client, statements } = connection;
         let done = match &self {
-            Operation::Point { reading } => client.query(&statements[0], &[reading]).await.map(drop),
+            Operation::Point { reading } => {
+                client.query(&statements[0], &[reading]).await.map(drop)
+            }
             Operation::Range { source, days_ago } => client
                 .query(&statements[1], &[source, days_ago])
                 .await

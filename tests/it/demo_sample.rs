@@ -1,23 +1,69 @@
-//! The sample database loads completely, with the skew and the span of time it promises.
+//! The sample database loads completely, with the skew and the span of time it promises, and the workload
+//! of the tour runs on it without a single failure.
 
+use std::time::Duration;
+
+use pgweir::demo::cluster::{Cluster, ClusterOptions};
 use pgweir::demo::sample;
+use pgweir::demo::upstream::Upstream;
+use pgweir::demo::workload::{self, DIRECT_NAME, WORKLOADS, Way};
+use tokio_postgres::Client;
 
-use crate::cluster::{TestDatabase, ask, connect};
+use crate::cluster::ask;
 
+/// A cluster of its own, because the workload takes 150 connections.
 #[tokio::test]
-async fn the_sample_loads_with_its_skew() {
-    let database = TestDatabase::new("sample");
-    let client = connect(&database.url()).await;
-    assert!(!sample::is_loaded(&client).await.unwrap());
+async fn the_sample_loads_and_the_workload_runs_on_it() {
+    let cluster = Cluster::start(ClusterOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let upstream = Upstream::in_cluster(&cluster).await.unwrap();
+    let client = upstream.connect("app", "test").await.unwrap();
+    check_load(&client, &cluster.url("app")).await;
+    check_workloads(&client, &upstream).await;
+}
+
+async fn check_workloads(client: &Client, upstream: &Upstream) {
+    let way = Way {
+        config: upstream.config(DIRECT_NAME),
+        counted: "application_name = 'pgweir-demo-direct'",
+    };
+    for workload in WORKLOADS {
+        let outcome = workload::run(workload, &way, client, Duration::from_secs(1))
+            .await
+            .unwrap();
+        assert_eq!(outcome.errors, [].into(), "{}", workload.name);
+        assert!(
+            outcome.latencies_us.len() > workload.clients,
+            "{}",
+            workload.name
+        );
+        if !workload.reconnect {
+            let clients = workload.clients as i64;
+            assert_eq!(outcome.server_connections, clients, "{}", workload.name);
+        }
+    }
+    // The writes have arrived: more rows than the sample holds.
+    let query = "SELECT (SELECT count(*) > 80000 FROM messages) \
+                 AND (SELECT count(*) > 120000 FROM security_audit_logs)";
+    assert!(
+        client
+            .query_one(query, &[])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+    );
+}
+
+async fn check_load(client: &Client, url: &str) {
+    assert!(!sample::is_loaded(client).await.unwrap());
     let (mut begun, mut ended) = (Vec::new(), Vec::new());
     sample::load(
-        &client,
+        client,
         |name| begun.push(name),
         |step| ended.push(step.clone()),
     )
     .await
     .unwrap();
-    assert!(sample::is_loaded(&client).await.unwrap());
+    assert!(sample::is_loaded(client).await.unwrap());
     assert_eq!(
         begun,
         ended.iter().map(|step| step.name).collect::<Vec<_>>()
@@ -40,37 +86,36 @@ async fn the_sample_loads_with_its_skew() {
         ("messages", 80_000),
         ("security_audit_logs", 120_000),
     ] {
-        let url = database.url();
-        let counted = ask(&url, &format!("SELECT count(*) FROM {table}"));
+        let counted = ask(url, &format!("SELECT count(*) FROM {table}"));
         assert_eq!(counted, rows.to_string(), "{table}");
         let step = ended.iter().find(|step| step.name == table).unwrap();
         assert_eq!(step.rows as i64, rows, "{table}");
         // The next row gets a key of its own.
         let next = ask(
-            &url,
+            url,
             &format!("SELECT nextval(pg_get_serial_sequence('{table}', 'id'))"),
         );
         assert_eq!(next, (rows + 1).to_string(), "{table}");
     }
     expect(
-        &database,
+        url,
         "SELECT max(recorded_at) - min(recorded_at) BETWEEN interval '1440 days' AND interval '1462 days' \
          AND max(recorded_at) <= now() FROM emissions_data",
     );
     // A tenth of the organizations has most of the data.
     expect(
-        &database,
+        url,
         "SELECT sum(n) FILTER (WHERE rank <= 20) > 0.4 * sum(n) FROM \
          (SELECT count(*) AS n, row_number() OVER (ORDER BY count(*) DESC) AS rank FROM emissions_data d \
           JOIN emission_sources s ON s.id = d.emission_source_id JOIN facilities f ON f.id = s.facility_id \
           GROUP BY f.organization_id) per_organization",
     );
     expect(
-        &database,
+        url,
         "SELECT count(*) = 10 AND bool_and(convalidated) FROM pg_constraint WHERE contype = 'f'",
     );
 }
 
-fn expect(database: &TestDatabase, query: &str) {
-    assert_eq!(ask(&database.url(), query), "t", "{query}");
+fn expect(url: &str, query: &str) {
+    assert_eq!(ask(url, query), "t", "{query}");
 }
