@@ -119,3 +119,31 @@ async fn check_load(client: &Client, url: &str) {
 fn expect(url: &str, query: &str) {
     assert_eq!(ask(url, query), "t", "{query}");
 }
+
+#[tokio::test]
+async fn a_running_server_gets_one_database_and_nothing_else() {
+    let cluster = Cluster::start(ClusterOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let url = cluster.url("postgres");
+    let upstream = Upstream::at(&url).await.unwrap();
+    let again = Upstream::at(&url).await.unwrap();
+    assert_eq!(upstream.database, again.database);
+    let client = upstream.connect(&upstream.database, "test").await.unwrap();
+    assert!(!sample::is_loaded(&client).await.unwrap());
+    let query = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database \
+                 WHERE NOT datistemplate";
+    assert_eq!(ask(&url, query), "pgweir_demo postgres");
+    assert_eq!(
+        ask(&url, "SELECT count(*) FROM pg_roles WHERE rolcanlogin"),
+        "1"
+    );
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_databases_is_told_so() {
+    let cluster = Cluster::start(ClusterOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let url = crate::cluster::app_url(&cluster, "postgres");
+    crate::cluster::prepare(&cluster);
+    let error = Upstream::at(&url).await.err().unwrap();
+    assert!(error.contains("CREATEDB"), "{error}");
+    assert!(!error.contains(crate::cluster::APP_PASSWORD), "{error}");
+}
