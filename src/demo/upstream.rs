@@ -109,15 +109,16 @@ fn parse(url: &str) -> Result<(Upstream, String), String> {
         .map_err(|_| format!("--upstream is not a connection string; {form}"))?;
     let missing = |what: &str| format!("--upstream names no {what}; {form}");
     let host = match config.get_hosts().first() {
-        Some(Host::Tcp(host)) => host.clone(),
-        Some(_) => {
+        Some(Host::Tcp(host)) if !host.is_empty() => host.clone(),
+        Some(Host::Unix(_)) => {
             return Err(format!(
                 "--upstream names a socket, the demo uses TCP; {form}"
             ));
         }
-        None => return Err(missing("host")),
+        _ => return Err(missing("host")),
     };
-    let user = config.get_user().ok_or_else(|| missing("user"))?;
+    let user = config.get_user().filter(|u| !u.is_empty());
+    let user = user.ok_or_else(|| missing("user"))?;
     let password = config.get_password().ok_or_else(|| missing("password"))?;
     let upstream = Upstream {
         host,
