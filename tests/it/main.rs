@@ -1,0 +1,8 @@
+//! The integration tests: one binary, one private PostgreSQL that it starts itself, one file per subject.
+
+// A panic is how a test reports; clippy's own exception covers #[test] functions but not their helpers.
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+mod demo_cluster;
+mod demo_sample;
