@@ -70,6 +70,15 @@ impl Window {
         &mut self.buffer.get_or_insert_with(|| slab.take())[end..]
     }
 
+    /// Puts bytes in that were read before the window was there.
+    pub fn preload(&mut self, bytes: &[u8], slab: &Slab) {
+        if !bytes.is_empty() {
+            let room = self.room(slab);
+            room[..bytes.len()].copy_from_slice(bytes);
+            self.filled(bytes.len());
+        }
+    }
+
     pub fn filled(&mut self, n: usize) {
         self.end += n;
     }

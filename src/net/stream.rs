@@ -15,6 +15,8 @@ pub enum Stream {
     /// TLS with pgweir as the server. Boxed: most connections have none and should not pay its size.
     TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// Nothing is left to read or write.
+    Closed,
 }
 
 impl Stream {
@@ -31,7 +33,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => ready!(stream.poll_read_ready(cx))?,
             Stream::Unix(stream) => ready!(stream.poll_read_ready(cx))?,
-            Stream::TlsServer(_) | Stream::TlsClient(_) => {}
+            Stream::TlsServer(_) | Stream::TlsClient(_) | Stream::Closed => {}
         }
         let room = window.room(slab);
         if room.is_empty() {
@@ -55,6 +57,7 @@ impl Stream {
             Stream::Unix(stream) => stream.poll_read_ready(&mut cx).is_ready(),
             Stream::TlsServer(stream) => stream.get_ref().0.poll_read_ready(&mut cx).is_ready(),
             Stream::TlsClient(stream) => stream.get_ref().0.poll_read_ready(&mut cx).is_ready(),
+            Stream::Closed => true,
         }
     }
 
@@ -74,6 +77,7 @@ impl Stream {
             Stream::Unix(_) => "unix".to_owned(),
             Stream::TlsServer(stream) => tcp(stream.get_ref().0),
             Stream::TlsClient(stream) => tcp(stream.get_ref().0),
+            Stream::Closed => "gone".to_owned(),
         }
     }
 }
@@ -90,6 +94,7 @@ impl AsyncRead for Stream {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::TlsServer(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Closed => Poll::Ready(Ok(())),
         }
     }
 }
@@ -106,12 +111,13 @@ impl AsyncWrite for Stream {
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::TlsServer(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::Closed => Poll::Ready(Ok(())),
             Stream::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
             Stream::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
         }
@@ -123,6 +129,7 @@ impl AsyncWrite for Stream {
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Closed => Poll::Ready(Ok(())),
         }
     }
 }

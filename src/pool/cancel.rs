@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::connector::Connector;
 use super::server::{BackendKey, ServerError, connect};
 use super::settings::ServerAddress;
-use super::connector::Connector;
 
 /// A server that has not taken a cancel request by then will not take it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +37,8 @@ pub async fn send(
     };
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(result) => result,
-        Err(_) => Err(ServerError::Unreachable("the server took no cancel request in time".into())),
+        Err(_) => Err(ServerError::Unreachable(
+            "the server took no cancel request in time".into(),
+        )),
     }
 }

@@ -145,7 +145,11 @@ impl Pool {
 
     /// A server at once, when one is idle and nobody waits. One that carries `baggage` already is
     /// preferred; one that was opened with other start-up parameters does not fit.
-    pub fn take(self: &Rc<Self>, startup: Option<&Arc<[(Text, Text)]>>, baggage: &Baggage) -> Option<Lease> {
+    pub fn take(
+        self: &Rc<Self>,
+        startup: Option<&Arc<[(Text, Text)]>>,
+        baggage: &Baggage,
+    ) -> Option<Lease> {
         if self.waiting() > 0 {
             return None;
         }
@@ -153,7 +157,10 @@ impl Pool {
             let server = self.pick(startup, baggage)?;
             if let Some(server) = self.usable(server) {
                 self.counters.servers_active.add(1);
-                return Some(Lease { server: Some(server), pool: self.clone() });
+                return Some(Lease {
+                    server: Some(server),
+                    pool: self.clone(),
+                });
             }
         }
     }
@@ -164,7 +171,10 @@ impl Pool {
         let carries = |server: &Server| fits(server) && *server.memory.baggage == *baggage;
         let at = match idle.last() {
             Some(last) if carries(last) => idle.len() - 1,
-            _ => idle.iter().rposition(carries).or_else(|| idle.iter().rposition(fits))?,
+            _ => idle
+                .iter()
+                .rposition(carries)
+                .or_else(|| idle.iter().rposition(fits))?,
         };
         let server = idle.remove(at);
         self.counters.servers_idle.add(-1);
@@ -195,7 +205,10 @@ impl Pool {
         self.counters.clients_waiting.add(1);
         self.make_room(startup);
         self.ensure_open();
-        Ticket { waiter, pool: self.clone() }
+        Ticket {
+            waiter,
+            pool: self.clone(),
+        }
     }
 
     /// A waiter that no idle server fits takes the place of one of them.
@@ -203,7 +216,9 @@ impl Pool {
         let full = self.open_servers() >= self.config.borrow().settings.pool.max_size;
         let unfit = || {
             let mut idle = self.idle.borrow_mut();
-            let at = idle.iter().position(|server| server.startup.as_ref() != startup)?;
+            let at = idle
+                .iter()
+                .position(|server| server.startup.as_ref() != startup)?;
             Some(idle.remove(at))
         };
         if full && let Some(server) = unfit() {
@@ -215,7 +230,11 @@ impl Pool {
     /// The start-up parameters that the longest waiting client needs its server to be opened with.
     pub(super) fn wanted_startup(&self) -> Option<Arc<[(Text, Text)]>> {
         let waiters = self.waiters.borrow();
-        waiters.get(self.opening.get().saturating_sub(1)).or(waiters.front())?.startup.clone()
+        waiters
+            .get(self.opening.get().saturating_sub(1))
+            .or(waiters.front())?
+            .startup
+            .clone()
     }
 
     /// Clients in the queue that have not been served.
@@ -284,7 +303,11 @@ impl Pool {
     pub(super) fn reserve_place(&self) -> bool {
         let max = self.config.borrow().settings.pool.max_size;
         let reserve = |open: usize| (open < max).then_some(open + 1);
-        let reserved = self.shared.open.fetch_update(Relaxed, Relaxed, reserve).is_ok();
+        let reserved = self
+            .shared
+            .open
+            .fetch_update(Relaxed, Relaxed, reserve)
+            .is_ok();
         self.mine.set(self.mine.get() + usize::from(reserved));
         reserved
     }
@@ -314,7 +337,8 @@ impl Pool {
         }
         let config = self.config.borrow();
         let share = (config.settings.pool.max_size / config.workers).max(1);
-        self.mine.get() > share || (self.waiting() == 0 && self.open_servers() >= config.settings.pool.max_size)
+        self.mine.get() > share
+            || (self.waiting() == 0 && self.open_servers() >= config.settings.pool.max_size)
     }
 
     // --- schema and welcomes ---
@@ -348,7 +372,12 @@ impl Pool {
             let config = self.config.borrow();
             let pool = &config.settings.pool;
             let ms = |duration: std::time::Duration| duration.as_millis() as u64;
-            (ms(pool.server_idle), ms(pool.server_lifetime), pool.min_size, config.generation)
+            (
+                ms(pool.server_idle),
+                ms(pool.server_lifetime),
+                pool.min_size,
+                config.generation,
+            )
         };
         let now = self.clock.ms();
         let expired = |server: &mut Server, spare: bool| {
@@ -400,13 +429,17 @@ impl Ticket {
     /// Ready when a server was handed over, or when there will be none.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, ClientError>> {
         match self.waiter.slot.borrow_mut().take() {
-            Some(Ok(server)) => {
-                Poll::Ready(Ok(Lease { server: Some(server), pool: self.pool.clone() }))
-            }
+            Some(Ok(server)) => Poll::Ready(Ok(Lease {
+                server: Some(server),
+                pool: self.pool.clone(),
+            })),
             Some(Err(error)) => Poll::Ready(Err(error)),
             None => {
                 let mut waker = self.waiter.waker.borrow_mut();
-                if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                if !waker
+                    .as_ref()
+                    .is_some_and(|known| known.will_wake(cx.waker()))
+                {
                     *waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
@@ -423,7 +456,10 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.waiter.gone.set(true);
         let mut waiters = self.pool.waiters.borrow_mut();
-        if let Some(at) = waiters.iter().position(|waiter| Rc::ptr_eq(waiter, &self.waiter)) {
+        if let Some(at) = waiters
+            .iter()
+            .position(|waiter| Rc::ptr_eq(waiter, &self.waiter))
+        {
             waiters.remove(at);
             drop(waiters);
             self.pool.counters.clients_waiting.add(-1);
@@ -442,7 +478,9 @@ impl Drop for Ticket {
 impl Lease {
     #[inline]
     pub fn server(&mut self) -> &mut Server {
-        self.server.as_mut().expect("a lease holds its server until it is given back or dropped")
+        self.server
+            .as_mut()
+            .expect("a lease holds its server until it is given back or dropped")
     }
 
     pub fn pool(&self) -> &Rc<Pool> {

@@ -34,7 +34,10 @@ pub async fn inspect(
         Ok(rows) => Ok((lease, Some(answer(&rows)))),
         Err(ServerError::Refused { sqlstate, message }) => {
             let sqlstate = String::from_utf8_lossy(&sqlstate).into_owned();
-            tracing::warn!(sqlstate, "the state of a server could not be read, so it stays with its client: {message}");
+            tracing::warn!(
+                sqlstate,
+                "the state of a server could not be read, so it stays with its client: {message}"
+            );
             Ok((lease, None))
         }
         Err(error) => Err(error),

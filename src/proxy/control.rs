@@ -97,7 +97,10 @@ impl Control {
     }
 
     pub fn listen(&self, waker: &Waker) {
-        *self.waker.borrow_mut() = Some(waker.clone());
+        let mut held = self.waker.borrow_mut();
+        if !held.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *held = Some(waker.clone());
+        }
     }
 
     #[inline]

@@ -35,7 +35,8 @@ pub struct Side {
 }
 
 /// What comes back from a chore.
-type Chore = Pin<Box<dyn Future<Output = Result<(Lease, Option<Option<ServerState>>), ServerError>>>>;
+type Chore =
+    Pin<Box<dyn Future<Output = Result<(Lease, Option<Option<ServerState>>), ServerError>>>>;
 
 /// One client, logged in.
 pub struct Drive {
@@ -76,6 +77,7 @@ impl Future for Drive {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let drive = self.get_mut();
         drive.worker.read_clock();
+        drive.control.listen(cx.waker());
         match drive.turns(cx) {
             Ok(()) => Poll::Pending,
             Err(farewell) => {
@@ -119,6 +121,12 @@ impl Drive {
         drive
     }
 
+    /// Takes over bytes that the client sent ahead during its login.
+    pub fn preload(&mut self, bytes: &[u8]) {
+        self.from_client.input.preload(bytes, &self.worker.slab);
+        self.wants_server = !bytes.is_empty();
+    }
+
     fn turns(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
         if let Some(wish) = self.control.take_wish() {
             self.heed(wish, cx)?;
@@ -158,8 +166,14 @@ impl Drive {
         if !self.from_server.unsent.is_empty() {
             return Ok(false);
         }
-        let Some(lease) = &mut self.lease else { return Ok(false) };
-        match lease.server().stream.poll_fill(cx, &mut self.from_server.input, &self.worker.slab) {
+        let Some(lease) = &mut self.lease else {
+            return Ok(false);
+        };
+        match lease
+            .server()
+            .stream
+            .poll_fill(cx, &mut self.from_server.input, &self.worker.slab)
+        {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(0)) => return Err(self.lost_server("the server closed the connection")),
             Poll::Ready(Ok(_)) => {}
@@ -170,7 +184,9 @@ impl Drive {
     }
 
     fn on_server(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
-        let Some(lease) = &mut self.lease else { return Ok(()) };
+        let Some(lease) = &mut self.lease else {
+            return Ok(());
+        };
         let worker = self.worker.clone();
         let mut outs = worker.outs.borrow_mut();
         let (to_server, to_client) = &mut *outs;
@@ -209,11 +225,15 @@ impl Drive {
         }
         match self.session.rest() {
             Rest::Busy => return Ok(()),
-            Rest::Keep if self.session.mode == PoolMode::Statement
-                && self.session.status() != TxStatus::Idle => {
+            Rest::Keep
+                if self.session.mode == PoolMode::Statement
+                    && self.session.status() != TxStatus::Idle =>
+            {
                 let message = "transaction blocks are not allowed in statement pooling mode";
-                return Err(Farewell::Refused(ClientError::fatal("0A000", message)
-                    .hint("Use pool mode transaction for this database.")));
+                return Err(Farewell::Refused(
+                    ClientError::fatal("0A000", message)
+                        .hint("Use pool mode transaction for this database."),
+                ));
             }
             Rest::Keep => self.stay(),
             Rest::Ask => self.inspect(),
@@ -259,11 +279,14 @@ impl Drive {
         }
         self.session.part();
         self.pin(None);
+        self.control.server_pid.set(0);
         self.control.enter(State::Idle, self.worker.clock.ms());
     }
 
     fn inspect(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
         let login = self.pool.config.borrow().login.user.clone();
         let custom = self.session.custom_settings();
         self.chore = Some(Box::pin(async move {
@@ -280,7 +303,10 @@ impl Drive {
             return Ok(false);
         }
         if !self.wants_server {
-            match self.client.poll_fill(cx, &mut self.from_client.input, &self.worker.slab) {
+            match self
+                .client
+                .poll_fill(cx, &mut self.from_client.input, &self.worker.slab)
+            {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(0)) => return Err(Farewell::ClientLeft),
                 Poll::Ready(Ok(n)) => self.pool.counters.bytes_in.add(n as u64),
@@ -310,12 +336,24 @@ impl Drive {
         };
         let mut sent = Ok(());
         if !to_client.is_empty() {
-            sent = send(&mut self.client, cx, to_client.bytes(input), &mut self.from_server.unsent);
+            sent = send(
+                &mut self.client,
+                cx,
+                to_client.bytes(input),
+                &mut self.from_server.unsent,
+            );
         }
         let mut server_sent = Ok(());
-        if !to_server.is_empty() && let Some(lease) = &mut self.lease {
+        if !to_server.is_empty()
+            && let Some(lease) = &mut self.lease
+        {
             let bytes = to_server.bytes(input);
-            server_sent = send(&mut lease.server().stream, cx, bytes, &mut self.from_client.unsent);
+            server_sent = send(
+                &mut lease.server().stream,
+                cx,
+                bytes,
+                &mut self.from_client.unsent,
+            );
             self.begin();
         }
         to_client.clear();
@@ -344,7 +382,8 @@ impl Drive {
             Need::Bytes(size) => {
                 if size > crate::net::buffer::BUFFER && !self.from_client.input.is_empty() {
                     while self.from_client.input.capacity() < size
-                        && self.from_client.input.grow(2 * HOLD_MAX + HEADER) {}
+                        && self.from_client.input.grow(2 * HOLD_MAX + HEADER)
+                    {}
                 }
                 Ok(())
             }
@@ -379,18 +418,23 @@ impl Drive {
         self.control.server_pid.set(server.key.pid);
         self.control.enter(State::Active, self.worker.clock.ms());
         self.started_us = self.worker.clock.us();
-        if self.session.mode == PoolMode::Session || *server.memory.baggage == *self.session.baggage {
+        if self.session.mode == PoolMode::Session || *server.memory.baggage == *self.session.baggage
+        {
             self.lease = Some(lease);
             return;
         }
         let wanted = self.session.baggage.clone();
-        self.chore = Some(Box::pin(async move { Ok((chore::align(lease, wanted).await?, None)) }));
+        self.chore = Some(Box::pin(async move {
+            Ok((chore::align(lease, wanted).await?, None))
+        }));
     }
 
     // --- waiting ---
 
     fn poll_ticket(&mut self, cx: &mut Context<'_>) -> Turn {
-        let Some(ticket) = &self.ticket else { return Ok(Pace::Moved) };
+        let Some(ticket) = &self.ticket else {
+            return Ok(Pace::Moved);
+        };
         let since = ticket.since_us();
         let lease = match ticket.poll(cx) {
             Poll::Ready(lease) => lease,
@@ -398,14 +442,20 @@ impl Drive {
         };
         self.ticket = None;
         let lease = lease.map_err(Farewell::Refused)?;
-        self.pool.counters.queue_wait.observe_us(self.worker.clock.us() - since);
+        self.pool
+            .counters
+            .queue_wait
+            .observe_us(self.worker.clock.us() - since);
         self.adopt(lease);
         Ok(Pace::Moved)
     }
 
     /// A client that leaves the queue gives its place to the next. Its further input waits with it.
     fn watch_waiting_client(&mut self, cx: &mut Context<'_>) -> Turn {
-        match self.client.poll_fill(cx, &mut self.from_client.input, &self.worker.slab) {
+        match self
+            .client
+            .poll_fill(cx, &mut self.from_client.input, &self.worker.slab)
+        {
             Poll::Pending => Ok(Pace::Still),
             Poll::Ready(Ok(0)) => Err(Farewell::ClientLeft),
             Poll::Ready(Ok(n)) => {
@@ -417,7 +467,9 @@ impl Drive {
     }
 
     fn poll_chore(&mut self, cx: &mut Context<'_>) -> Turn {
-        let Some(chore) = &mut self.chore else { return Ok(Pace::Moved) };
+        let Some(chore) = &mut self.chore else {
+            return Ok(Pace::Moved);
+        };
         let outcome = match chore.as_mut().poll(cx) {
             Poll::Pending => return Ok(Pace::Still),
             Poll::Ready(outcome) => outcome,
@@ -434,7 +486,11 @@ impl Drive {
 
     fn settle_after_chore(&mut self) -> Result<(), Farewell> {
         // After an alignment the client's input is next; after an inspection the server may go.
-        if self.wants_server { Ok(()) } else { self.settle() }
+        if self.wants_server {
+            Ok(())
+        } else {
+            self.settle()
+        }
     }
 
     // --- wishes of others ---
@@ -493,7 +549,11 @@ impl Drive {
         });
     }
 
-    fn give_up_waiting(&mut self, error: &ClientError, cx: &mut Context<'_>) -> Result<(), Farewell> {
+    fn give_up_waiting(
+        &mut self,
+        error: &ClientError,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Farewell> {
         self.ticket = None;
         self.wants_server = false;
         let input = self.from_client.input.bytes();
@@ -510,7 +570,10 @@ impl Drive {
     /// Sends a last message, as far as the client takes it.
     pub fn last_words(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         // What was cut off in the middle of a frame cannot be followed by anything.
-        if self.session.is_half_sent() && !self.session.is_clean() && !self.from_server.unsent.is_empty() {
+        if self.session.is_half_sent()
+            && !self.session.is_clean()
+            && !self.from_server.unsent.is_empty()
+        {
             return;
         }
         let _ = send(&mut self.client, cx, bytes, &mut self.from_server.unsent);
@@ -539,14 +602,20 @@ impl Drive {
         counters.queries.add(tally.queries.into());
         counters.statement_hits.add(tally.statement_hits.into());
         counters.statement_misses.add(tally.statement_misses.into());
-        counters.statement_evictions.add(tally.statement_evictions.into());
+        counters
+            .statement_evictions
+            .add(tally.statement_evictions.into());
         if tally.readies > 0 {
-            counters.query_time.observe_us(now.saturating_sub(self.started_us));
+            counters
+                .query_time
+                .observe_us(now.saturating_sub(self.started_us));
             self.started_us = now;
         }
         if tally.transactions > 0 {
             counters.transactions.add(tally.transactions.into());
-            counters.transaction_time.observe_us(now.saturating_sub(self.transaction_us));
+            counters
+                .transaction_time
+                .observe_us(now.saturating_sub(self.transaction_us));
             self.transaction_us = 0;
             self.control.transaction_ms.set(0);
         }
@@ -556,7 +625,10 @@ impl Drive {
     }
 
     fn lost_server(&self, why: &str) -> Farewell {
-        Farewell::ServerLost { why: why.to_owned(), said_so: self.session.server_said_goodbye }
+        Farewell::ServerLost {
+            why: why.to_owned(),
+            said_so: self.session.server_said_goodbye,
+        }
     }
 
     /// Sends what could not be sent before.

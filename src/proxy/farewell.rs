@@ -16,14 +16,20 @@ pub enum Farewell {
     /// pgweir ends it.
     Refused(ClientError),
     /// `said_so`: the server's own FATAL has been passed on.
-    ServerLost { why: String, said_so: bool },
+    ServerLost {
+        why: String,
+        said_so: bool,
+    },
     ServerBroken(String),
     ChoreFailed(ServerError),
 }
 
 pub fn shutting_down() -> ClientError {
-    ClientError::fatal("57P01", "terminating connection due to administrator command")
-        .hint("pgweir is shutting down; connect again.")
+    ClientError::fatal(
+        "57P01",
+        "terminating connection due to administrator command",
+    )
+    .hint("pgweir is shutting down; connect again.")
 }
 
 /// Tells the client, then closes or cleans what is left.
@@ -52,37 +58,59 @@ pub fn part(drive: &mut Drive, farewell: Farewell, cx: &mut Context<'_>) {
             })
         }
         Farewell::ServerBroken(what) => {
-            tracing::error!(id, database, user, "closing client and server, which broke the protocol: {what}");
-            Some(ClientError::fatal("08P01", "the server sent what was not asked for, so its connection was closed"))
+            tracing::error!(
+                id,
+                database,
+                user,
+                "closing client and server, which broke the protocol: {what}"
+            );
+            Some(ClientError::fatal(
+                "08P01",
+                "the server sent what was not asked for, so its connection was closed",
+            ))
         }
         Farewell::ChoreFailed(error) => {
-            tracing::warn!(id, database, user, "closing the client, whose settings could not be restored: {error}");
+            tracing::warn!(
+                id,
+                database,
+                user,
+                "closing the client, whose settings could not be restored: {error}"
+            );
             Some(chore_error(error))
         }
     };
     if let Some(error) = error {
-        drive.pool.counters.count_error(error.sqlstate.as_bytes().try_into().unwrap_or(*b"XX000"));
+        drive
+            .pool
+            .counters
+            .count_error(error.sqlstate.as_bytes().try_into().unwrap_or(*b"XX000"));
         let mut bytes = Vec::new();
         reply::error(&mut bytes, &error);
         drive.last_words(&bytes, cx);
     }
     drive.pin(None);
     drive.ticket = None;
-    let gone = matches!(farewell, Farewell::ServerLost { .. } | Farewell::ServerBroken(_));
+    let gone = matches!(
+        farewell,
+        Farewell::ServerLost { .. } | Farewell::ServerBroken(_)
+    );
     if !gone {
         leave_server(drive);
     }
 }
 
 fn chore_error(error: &ServerError) -> ClientError {
-    let message = format!("the settings of this session could not be restored on a server: {error}");
+    let message =
+        format!("the settings of this session could not be restored on a server: {error}");
     ClientError::fatal("08006", message).hint("Connect again.")
 }
 
 /// An idle server goes back, cleaned if there is anything to clean; any other is closed, as PostgreSQL
 /// would see a client go.
 fn leave_server(drive: &mut Drive) {
-    let Some(lease) = drive.lease.take() else { return };
+    let Some(lease) = drive.lease.take() else {
+        return;
+    };
     let session = &drive.session;
     let sent = drive.from_client.unsent.is_empty() && drive.cancelling.get() == 0;
     if !sent || session.in_flight() || session.is_half_sent() {

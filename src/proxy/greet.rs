@@ -57,7 +57,11 @@ const LOGIN_FRAME_MAX: usize = 8 * 1024;
 pub async fn greet(worker: Rc<Worker>, stream: Stream) -> Option<(Drive, Admitted)> {
     let live = worker.hub.live();
     let bound = live.settings.timeouts.login;
-    let bound = if bound.is_zero() { std::time::Duration::from_secs(86_400) } else { bound };
+    let bound = if bound.is_zero() {
+        std::time::Duration::from_secs(86_400)
+    } else {
+        bound
+    };
     let peer = stream.peer();
     match tokio::time::timeout(bound, login(&worker, &live, stream, &peer)).await {
         Ok(drive) => drive,
@@ -74,7 +78,12 @@ async fn login(
     stream: Stream,
     peer: &str,
 ) -> Option<(Drive, Admitted)> {
-    let required = live.settings.listen.tls.as_ref().is_some_and(|tls| tls.required);
+    let required = live
+        .settings
+        .listen
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.required);
     let mut arrival = match receive(stream, live.acceptor.clone(), required).await {
         Caller::Client(arrival) => arrival,
         Caller::Cancel { pid, secret } => {
@@ -92,22 +101,47 @@ async fn login(
         }
     };
     match enter(worker, live, &mut arrival, peer).await {
-        Ok(Ready { control, welcomed, admitted }) => {
+        Ok(Ready {
+            control,
+            welcomed,
+            admitted,
+        }) => {
             let (user, database) = (&arrival.user, &arrival.database);
-            tracing::info!(id = control.id, peer, user, database, tls = arrival.stream.is_tls(), "client logged in");
+            tracing::info!(
+                id = control.id,
+                peer,
+                user,
+                database,
+                tls = arrival.stream.is_tls(),
+                "client logged in"
+            );
             worker.enter_session(&control);
-            let Welcomed { session, lease, startup, .. } = welcomed;
+            let Welcomed {
+                session,
+                lease,
+                startup,
+                ..
+            } = welcomed;
             let stream = std::mem::replace(&mut arrival.stream, Stream::Closed);
             let mut drive = Drive::new(worker.clone(), control, session, stream, lease, startup);
             drive.preload(&arrival.input);
             Some((drive, admitted))
         }
         Err(End::Gone) => {
-            tracing::debug!(peer, user = arrival.user, "the client left during its login");
+            tracing::debug!(
+                peer,
+                user = arrival.user,
+                "the client left during its login"
+            );
             None
         }
         Err(End::Refuse(error)) => {
-            tracing::info!(peer, user = arrival.user, database = arrival.database, "login refused: {error}");
+            tracing::info!(
+                peer,
+                user = arrival.user,
+                database = arrival.database,
+                "login refused: {error}"
+            );
             say(&mut arrival.stream, &error).await;
             None
         }
@@ -116,7 +150,11 @@ async fn login(
 
 /// A cancel request is passed on to the worker of its session, and never answered.
 fn cancel(worker: &Worker, pid: i32, secret: Vec<u8>) {
-    if let Some(target) = worker.hub.cancel_keys.get(&(pid, secret.into_boxed_slice())) {
+    if let Some(target) = worker
+        .hub
+        .cancel_keys
+        .get(&(pid, secret.into_boxed_slice()))
+    {
         let (index, session) = *target;
         // A worker that has ended has nothing to cancel.
         let _ = worker.hub.mailboxes[index].send(super::hub::Mail::Cancel(session));
@@ -145,7 +183,11 @@ async fn enter(
     arrival: &mut Arrival,
     peer: &str,
 ) -> Result<Ready, End> {
-    if worker.hub.draining.load(std::sync::atomic::Ordering::Relaxed) {
+    if worker
+        .hub
+        .draining
+        .load(std::sync::atomic::Ordering::Relaxed)
+    {
         return Err(ClientError::fatal("57P03", "pgweir is shutting down").into());
     }
     if !arrival.negotiation.is_empty() {
@@ -160,22 +202,38 @@ async fn enter(
     worker.refresh_login(&pool);
     let mut welcomed = welcome::welcome(&pool, arrival).await?;
     welcomed.session.reuse_unnamed = pool.config.borrow().settings.pool.reuse_unnamed;
-    let application = arrival.parameters.iter().find(|(name, _)| **name == *b"application_name");
+    let application = arrival
+        .parameters
+        .iter()
+        .find(|(name, _)| **name == *b"application_name");
     let application = application.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
     let id = worker.hub.next_session();
-    let control = Control::new(id, peer, &application.unwrap_or_default(), pool, worker.clock.ms());
+    let control = Control::new(
+        id,
+        peer,
+        &application.unwrap_or_default(),
+        pool,
+        worker.clock.ms(),
+    );
     let key = new_key(worker, welcomed.server_pid, arrival.long_keys, id);
     let mut out = Vec::with_capacity(512);
     reply::authentication(&mut out, 0, b"");
     out.extend_from_slice(&welcomed.parameters);
     reply::backend_key(&mut out, key.0, &key.1);
     out.extend_from_slice(&reply::ready(TxStatus::Idle));
-    let admitted = Admitted { key, _admission: admission };
+    let admitted = Admitted {
+        key,
+        _admission: admission,
+    };
     if arrival.stream.write_all(&out).await.is_err() || arrival.stream.flush().await.is_err() {
         worker.hub.cancel_keys.remove(&admitted.key);
         return Err(End::Gone);
     }
-    Ok(Ready { control, welcomed, admitted })
+    Ok(Ready {
+        control,
+        welcomed,
+        admitted,
+    })
 }
 
 /// A key that no other session has: the server's real process id where the server stays with the client,
@@ -205,7 +263,10 @@ async fn authenticate(
     if let Err(End::Refuse(error)) = &outcome
         && error.sqlstate.starts_with("28")
     {
-        let from = peer.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+        let from = peer
+            .parse::<std::net::SocketAddr>()
+            .ok()
+            .map(|address| address.ip());
         tokio::time::sleep(worker.hub.failed_login(from.filter(slowed))).await;
     }
     outcome
@@ -227,7 +288,9 @@ async fn prove(worker: &Rc<Worker>, live: &Arc<Live>, arrival: &mut Arrival) -> 
         }
         None => None,
     };
-    let verifier = secret.as_ref().and_then(|secret| worker.hub.verifier(&arrival.user, secret));
+    let verifier = secret
+        .as_ref()
+        .and_then(|secret| worker.hub.verifier(&arrival.user, secret));
     let known_database = live.database(&arrival.database).is_some();
     let channel = match &arrival.stream {
         Stream::Unix(_) => Channel::Unix,
@@ -237,11 +300,19 @@ async fn prove(worker: &Rc<Worker>, live: &Arc<Live>, arrival: &mut Arrival) -> 
         },
         _ => Channel::Plain,
     };
-    let claim =
-        Claim { user: &arrival.user, secret: secret.as_ref(), verifier: verifier.as_ref(), channel };
+    let claim = Claim {
+        user: &arrival.user,
+        secret: secret.as_ref(),
+        verifier: verifier.as_ref(),
+        channel,
+    };
     let planned = plan(method, claim, &worker.hub.mock)?;
     if let Some(why) = &planned.doomed {
-        tracing::info!(user = arrival.user, database = arrival.database, "login will fail: {why}");
+        tracing::info!(
+            user = arrival.user,
+            database = arrival.database,
+            "login will fail: {why}"
+        );
     }
     let doomed = planned.doomed.is_some();
     let user = arrival.user.clone();
@@ -275,13 +346,21 @@ async fn prove(worker: &Rc<Worker>, live: &Arc<Live>, arrival: &mut Arrival) -> 
 }
 
 /// The user's secret: from the settings, or by the auth query.
-async fn secret_of(worker: &Rc<Worker>, live: &Live, arrival: &Arrival) -> Result<Option<Secret>, End> {
+async fn secret_of(
+    worker: &Rc<Worker>,
+    live: &Live,
+    arrival: &Arrival,
+) -> Result<Option<Secret>, End> {
     if let Some(user) = live.user(&arrival.user) {
         return Ok(user.secret.clone());
     }
-    let Some(query) = &live.settings.auth.query else { return Ok(None) };
+    let Some(query) = &live.settings.auth.query else {
+        return Ok(None);
+    };
     let database = query.database.as_deref().unwrap_or(&arrival.database);
-    let Some(pool) = worker.pool(database, &query.user) else { return Ok(None) };
+    let Some(pool) = worker.pool(database, &query.user) else {
+        return Ok(None);
+    };
     Ok(welcome::ask_secret(&pool, &query.query, &arrival.user).await?)
 }
 
@@ -308,7 +387,10 @@ async fn scram(
     let first = password_message(arrival).await?;
     let (name, rest) = wire::cstr(&first).ok_or_else(malformed)?;
     let mechanism = Mechanism::from_name(name).ok_or_else(|| {
-        ClientError::fatal("08P01", "client selected an invalid SASL authentication mechanism")
+        ClientError::fatal(
+            "08P01",
+            "client selected an invalid SASL authentication mechanism",
+        )
     })?;
     let (length, message) = int32(rest).ok_or_else(malformed)?;
     if usize::try_from(length) != Ok(message.len()) {
@@ -338,7 +420,8 @@ async fn send(arrival: &mut Arrival, bytes: &[u8]) -> Result<(), End> {
 async fn password_message(arrival: &mut Arrival) -> Result<Vec<u8>, End> {
     let invalid = |what: String| End::Refuse(ClientError::fatal("08P01", what));
     loop {
-        let head = wire::head(&arrival.input).map_err(|bad| invalid(format!("invalid message length {}", bad.length)))?;
+        let head = wire::head(&arrival.input)
+            .map_err(|bad| invalid(format!("invalid message length {}", bad.length)))?;
         if let Some(head) = head {
             if head.tag != tag::PASSWORD {
                 let what = format!("expected password response, got message type {}", head.tag);

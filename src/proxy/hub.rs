@@ -54,19 +54,30 @@ impl Live {
     pub fn build(settings: Settings, generation: u64) -> Result<Self, String> {
         let acceptor = match &settings.listen.tls {
             None => None,
-            Some(tls) => Some(Arc::new(Acceptor::load(tls).map_err(|error| error.to_string())?)),
+            Some(tls) => Some(Arc::new(
+                Acceptor::load(tls).map_err(|error| error.to_string())?,
+            )),
         };
         let connectors = settings
             .databases
             .iter()
             .map(|(name, database)| Ok((name.clone(), Arc::new(Connector::new(&database.tls)?))))
             .collect::<Result<_, String>>()?;
-        Ok(Live { settings, acceptor, connectors, generation })
+        Ok(Live {
+            settings,
+            acceptor,
+            connectors,
+            generation,
+        })
     }
 
     /// The settings of a database by the name a client asks for.
     pub fn database(&self, name: &str) -> Option<(Arc<DatabaseSettings>, Arc<Connector>)> {
-        let key = if self.settings.databases.contains_key(name) { name } else { "*" };
+        let key = if self.settings.databases.contains_key(name) {
+            name
+        } else {
+            "*"
+        };
         let settings = self.settings.databases.get(key)?.clone();
         Some((settings, self.connectors.get(key)?.clone()))
     }
@@ -78,6 +89,12 @@ impl Live {
 
 type PoolKey = (String, String);
 
+/// Process id and secret, as a cancel request brings them.
+pub type CancelKey = (i32, Box<[u8]>);
+
+/// A worker and a session on it.
+type Place = (usize, u64);
+
 pub struct Hub {
     live: RwLock<Arc<Live>>,
     pub registry: Arc<Registry>,
@@ -85,7 +102,7 @@ pub struct Hub {
     /// Clients of each worker.
     pub loads: Vec<AtomicUsize>,
     /// Backend key → worker and session.
-    pub cancel_keys: DashMap<(i32, Box<[u8]>), (usize, u64)>,
+    pub cancel_keys: DashMap<CancelKey, Place>,
     shared: DashMap<PoolKey, Arc<Shared>>,
     clients: AtomicUsize,
     clients_by_user: DashMap<String, usize>,
@@ -120,7 +137,10 @@ impl Hub {
     }
 
     pub fn live(&self) -> Arc<Live> {
-        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.live
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Puts new settings in place and tells every worker.
@@ -139,7 +159,10 @@ impl Hub {
     }
 
     pub fn shared(&self, database: &str, user: &str) -> Arc<Shared> {
-        self.shared.entry((database.to_owned(), user.to_owned())).or_default().clone()
+        self.shared
+            .entry((database.to_owned(), user.to_owned()))
+            .or_default()
+            .clone()
     }
 
     pub fn next_session(&self) -> u64 {
@@ -149,7 +172,9 @@ impl Hub {
     /// The worker with the fewest clients.
     pub fn least_loaded(&self) -> usize {
         let loads = self.loads.iter().map(|load| load.load(Relaxed)).enumerate();
-        loads.min_by_key(|&(_, load)| load).map_or(0, |(worker, _)| worker)
+        loads
+            .min_by_key(|&(_, load)| load)
+            .map_or(0, |(worker, _)| worker)
     }
 
     // --- who may come in ---
@@ -161,23 +186,37 @@ impl Hub {
     pub fn admit(self: &Arc<Self>, user: &str, database: &str) -> Result<Admission, ClientError> {
         let live = self.live();
         let limits = &live.settings.limits;
-        let by_user = live.user(user).and_then(|user| user.max_clients).or(limits.clients_per_user);
+        let by_user = live
+            .user(user)
+            .and_then(|user| user.max_clients)
+            .or(limits.clients_per_user);
         let settings = live.database(database);
-        let by_database = settings.and_then(|(settings, _)| settings.max_clients).or(limits.clients_per_database);
-        let admission = Admission { hub: self.clone(), user: user.into(), database: database.into() };
+        let by_database = settings
+            .and_then(|(settings, _)| settings.max_clients)
+            .or(limits.clients_per_database);
+        let admission = Admission {
+            hub: self.clone(),
+            user: user.into(),
+            database: database.into(),
+        };
         let clients = self.clients.fetch_add(1, Relaxed) + 1;
         let of_user = count(&self.clients_by_user, user);
         let of_database = count(&self.clients_by_database, database);
         let refuse = |what: String, limit: usize| {
             self.registry.clients_refused.fetch_add(1, Relaxed);
-            ClientError::fatal("53300", format!("too many clients {what}: the limit is {limit}"))
-                .hint("Raise it under `limits` in pgweir.yaml, or let clients share connections.")
+            ClientError::fatal(
+                "53300",
+                format!("too many clients {what}: the limit is {limit}"),
+            )
+            .hint("Raise it under `limits` in pgweir.yaml, or let clients share connections.")
         };
         if clients > limits.clients {
             return Err(refuse("in all".into(), limits.clients));
         }
         match (by_user, by_database) {
-            (Some(limit), _) if of_user > limit => Err(refuse(format!("of user \"{user}\""), limit)),
+            (Some(limit), _) if of_user > limit => {
+                Err(refuse(format!("of user \"{user}\""), limit))
+            }
             (_, Some(limit)) if of_database > limit => {
                 Err(refuse(format!("of database \"{database}\""), limit))
             }
@@ -187,14 +226,17 @@ impl Hub {
 
     /// The SCRAM verifier of a user whose password is plain, derived once.
     pub fn verifier(&self, user: &str, secret: &Secret) -> Option<Arc<Verifier>> {
-        let Secret::Plain(password) = secret else { return None };
+        let Secret::Plain(password) = secret else {
+            return None;
+        };
         if let Some(known) = self.verifiers.get(user)
             && known.0 == *secret
         {
             return Some(known.1.clone());
         }
         let verifier = Arc::new(self.mock.verifier_of_plain(user, password));
-        self.verifiers.insert(user.to_owned(), (secret.clone(), verifier.clone()));
+        self.verifiers
+            .insert(user.to_owned(), (secret.clone(), verifier.clone()));
         Some(verifier)
     }
 
@@ -205,14 +247,19 @@ impl Hub {
     }
 
     pub fn learned(&self, user: &str) -> Learned {
-        self.learned.get(user).map(|learned| learned.clone()).unwrap_or_default()
+        self.learned
+            .get(user)
+            .map(|learned| learned.clone())
+            .unwrap_or_default()
     }
 
     /// Notes a failed login and says how long to let it wait: nothing for the first, then longer each time,
     /// so that guessing takes for ever and a typing error does not.
     pub fn failed_login(&self, from: Option<IpAddr>) -> Duration {
         self.registry.logins_failed.fetch_add(1, Relaxed);
-        let Some(from) = from else { return Duration::ZERO };
+        let Some(from) = from else {
+            return Duration::ZERO;
+        };
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         failures.retain(|_, (_, last)| now - *last < FAILURE_MEMORY);

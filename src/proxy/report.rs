@@ -14,14 +14,24 @@ pub fn pools(worker: &Rc<Worker>) -> Vec<PoolView> {
     let now = worker.clock.ms();
     let mut views: BTreeMap<(String, String), PoolView> = BTreeMap::new();
     worker.each_pool(|pool| {
-        views.insert((pool.database.clone(), pool.user.clone()), view(worker.index, pool, now));
+        views.insert(
+            (pool.database.clone(), pool.user.clone()),
+            view(worker.index, pool, now),
+        );
     });
     worker.each_session(|control| {
         let key = (control.pool.database.clone(), control.pool.user.clone());
-        let Some(view) = views.get_mut(&key) else { return };
+        let Some(view) = views.get_mut(&key) else {
+            return;
+        };
         let client = client(worker.index, control, now);
         if let Some(pid) = client.server_pid {
-            view.servers.push(ServerView { worker: worker.index, pid, state: "active", ..Default::default() });
+            view.servers.push(ServerView {
+                worker: worker.index,
+                pid,
+                state: "active",
+                ..Default::default()
+            });
         }
         view.clients.push(client);
     });
@@ -31,7 +41,10 @@ pub fn pools(worker: &Rc<Worker>) -> Vec<PoolView> {
 /// Adds what another worker reported.
 pub fn merge(into: &mut Vec<PoolView>, from: Vec<PoolView>) {
     for view in from {
-        match into.iter_mut().find(|known| known.database == view.database && known.user == view.user) {
+        match into
+            .iter_mut()
+            .find(|known| known.database == view.database && known.user == view.user)
+        {
             Some(known) => {
                 known.clients.extend(view.clients);
                 known.servers.extend(view.servers);

@@ -34,16 +34,31 @@ pub struct Running {
 ///
 /// # Errors
 /// A sentence that says what could not be started and what to do.
-pub fn start(settings: Settings, reload_from: Option<PathBuf>) -> Result<Running, String> {
-    let listener = listen::bind(SocketAddr::new(settings.listen.address, settings.listen.port))?;
+pub fn start(settings: Settings) -> Result<Running, String> {
+    start_reloading(settings, None)
+}
+
+/// The same, with the file that a reload reads.
+fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<Running, String> {
+    let listener = listen::bind(SocketAddr::new(
+        settings.listen.address,
+        settings.listen.port,
+    ))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let socket = settings.listen.unix_socket_dir.as_deref();
-    let mut socket = socket.map(|directory| listen::SocketFile::bind(directory, address.port())).transpose()?;
+    let mut socket = socket
+        .map(|directory| listen::SocketFile::bind(directory, address.port()))
+        .transpose()?;
     let unix = socket.as_mut().and_then(|socket| socket.listener.take());
     let (admin, count) = (settings.admin.clone(), settings.workers.max(1));
-    let (mailboxes, letters): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let (mailboxes, letters): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     let hub = Hub::new(Live::build(settings, 0)?, mailboxes);
-    let reloader = Arc::new(Reloader { hub: hub.clone(), path: reload_from, generation: Mutex::new(0) });
+    let reloader = Arc::new(Reloader {
+        hub: hub.clone(),
+        path: reload_from,
+        generation: Mutex::new(0),
+    });
     let handle = crate::admin::start(admin, hub.registry.clone(), reloader.clone())?;
     let mut listeners = Some((listener, unix));
     let mut workers = Vec::new();
@@ -54,14 +69,28 @@ pub fn start(settings: Settings, reload_from: Option<PathBuf>) -> Result<Running
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
     tracing::info!(listen = %address, admin = %handle.address(), workers = count, "pgweir is serving");
-    Ok(Running { listen: address, admin: handle.address(), hub, handle, workers, _socket: socket, reloader })
+    Ok(Running {
+        listen: address,
+        admin: handle.address(),
+        hub,
+        handle,
+        workers,
+        _socket: socket,
+        reloader,
+    })
 }
 
-type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
+type Doors = (
+    std::net::TcpListener,
+    Option<std::os::unix::net::UnixListener>,
+);
 
 /// The life of a worker thread.
 fn work(index: usize, hub: Arc<Hub>, letters: mpsc::UnboundedReceiver<Mail>, doors: Option<Doors>) {
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+    let runtime = match Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+    {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!("a worker could not start: {error}"),
     };
@@ -80,19 +109,25 @@ fn open_doors(
     unix: Option<std::os::unix::net::UnixListener>,
 ) {
     match tokio::net::TcpListener::from_std(tcp) {
-        Ok(listener) => worker.keep_door(tokio::task::spawn_local(listen::tcp(worker.clone(), listener))),
+        Ok(listener) => worker.keep_door(tokio::task::spawn_local(listen::tcp(
+            worker.clone(),
+            listener,
+        ))),
         Err(error) => tracing::error!("the listener could not be used: {error}"),
     }
     match unix.map(tokio::net::UnixListener::from_std) {
-        Some(Ok(listener)) => worker.keep_door(tokio::task::spawn_local(listen::unix(worker.clone(), listener))),
+        Some(Ok(listener)) => worker.keep_door(tokio::task::spawn_local(listen::unix(
+            worker.clone(),
+            listener,
+        ))),
         Some(Err(error)) => tracing::error!("the Unix socket could not be used: {error}"),
         None => {}
     }
 }
 
 impl Running {
-    /// Stops accepting, lets transactions end within the settings' bound, then ends what is left.
-    pub fn shutdown(self) {
+    /// Stops accepting, lets transactions end within the settings' bound, then ends what is left. Blocks.
+    pub fn shutdown(&self) {
         let bound = self.hub.live().settings.timeouts.shutdown;
         self.drain();
         let deadline = Instant::now() + bound;
@@ -109,13 +144,19 @@ impl Running {
     }
 
     /// Ends everything at once.
-    pub fn kill(self) {
+    pub fn kill(&self) {
+        self.hub.draining.store(true, Relaxed);
         self.hub.tell_all(|| Mail::Kill);
+    }
+
+    /// Waits until the workers have ended, which takes a `shutdown` or `kill`.
+    pub fn wait(self) {
         for worker in self.workers {
             if worker.join().is_err() {
                 tracing::error!("a worker had panicked");
             }
         }
+        // Last, so that `/readyz` tells of the end while there is anything to end.
         self.handle.shutdown();
     }
 
@@ -137,8 +178,11 @@ impl Running {
 /// # Errors
 /// What could not be started.
 pub fn run_blocking(settings: Settings, reload_from: Option<PathBuf>) -> Result<(), String> {
-    let running = start(settings, reload_from.clone())?;
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let running = start_reloading(settings, reload_from.clone())?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     runtime.block_on(until_told(&running, reload_from))?;
     tracing::info!("ending: transactions may finish, a second signal ends at once");
     let bound = running.hub.live().settings.timeouts.shutdown;
@@ -156,12 +200,16 @@ pub fn run_blocking(settings: Settings, reload_from: Option<PathBuf>) -> Result<
         }
     });
     running.kill();
+    running.wait();
     Ok(())
 }
 
 async fn end_signal() -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (mut term, mut int) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
@@ -174,8 +222,13 @@ async fn end_signal() -> Result<(), String> {
 const WATCH: Duration = Duration::from_secs(2);
 
 async fn until_told(running: &Running, path: Option<PathBuf>) -> Result<(), String> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let stamp = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let stamp = |path: &PathBuf| {
+        std::fs::metadata(path)
+            .and_then(|meta| Ok((meta.modified()?, meta.len())))
+            .ok()
+    };
     let mut seen: Option<(SystemTime, u64)> = path.as_ref().and_then(stamp);
     let ended = end_signal();
     tokio::pin!(ended);
@@ -196,7 +249,9 @@ async fn until_told(running: &Running, path: Option<PathBuf>) -> Result<(), Stri
 
 fn log_reload(outcome: Result<(), String>) {
     if let Err(mistakes) = outcome {
-        tracing::error!("the settings were not reloaded and the old ones stay in force:\n{mistakes}");
+        tracing::error!(
+            "the settings were not reloaded and the old ones stay in force:\n{mistakes}"
+        );
     }
 }
 
@@ -209,19 +264,33 @@ struct Reloader {
 
 impl Reloader {
     fn reload_now(&self) -> Result<(), String> {
-        let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generation = self
+            .generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let old = self.hub.live();
         let new = match &self.path {
             None => old.settings.clone(),
             Some(path) => config::load(path).map_err(|mistakes| {
-                mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+                mistakes
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("\n")
             })?,
         };
         let changes = config::explain_changes(&old.settings, &new);
         crate::observe::log::set_level(&new.log.level)?;
         *generation += 1;
         self.hub.replace(Live::build(new, *generation)?);
-        tracing::info!("settings reloaded: {}", if changes.is_empty() { "nothing changed".into() } else { changes.join("; ") });
+        tracing::info!(
+            "settings reloaded: {}",
+            if changes.is_empty() {
+                "nothing changed".into()
+            } else {
+                changes.join("; ")
+            }
+        );
         Ok(())
     }
 
@@ -245,7 +314,11 @@ impl Fabric for Reloader {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.hub.draining.load(Relaxed) { Err("shutting down".to_owned()) } else { Ok(()) }
+        if self.hub.draining.load(Relaxed) {
+            Err("shutting down".to_owned())
+        } else {
+            Ok(())
+        }
     }
 
     fn reload(&self) -> Answer<'_, Result<(), String>> {

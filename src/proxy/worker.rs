@@ -35,6 +35,8 @@ pub struct Worker {
     pools: RefCell<HashMap<(String, String), Rc<Pool>>>,
     sessions: RefCell<BTreeMap<u64, Rc<Control>>>,
     next_statement: Rc<Cell<u64>>,
+    /// The tasks that accept clients.
+    doors: RefCell<Vec<tokio::task::JoinHandle<()>>>,
     started: Instant,
 }
 
@@ -50,6 +52,7 @@ impl Worker {
             sessions: RefCell::default(),
             // Ids of different workers never meet.
             next_statement: Rc::new(Cell::new((index as u64) << 40)),
+            doors: RefCell::default(),
             started: Instant::now(),
         })
     }
@@ -77,13 +80,17 @@ impl Worker {
                     }
                 }
                 Mail::Reload => self.reload(),
-                Mail::Drain => self.each_session(|control| control.ask(Wish::Drain)),
+                Mail::Drain => {
+                    self.close_doors();
+                    self.each_session(|control| control.ask(Wish::Drain));
+                }
                 Mail::Kill => break,
                 // Whoever asked may have stopped waiting.
                 Mail::Report(answer) => drop(answer.send(report::pools(&self))),
             }
         }
         ticking.abort();
+        self.close_doors();
         self.each_session(|control| control.ask(Wish::End(farewell::shutting_down())));
         // One turn of the scheduler, so that the sessions can say it.
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -115,9 +122,22 @@ impl Worker {
         });
     }
 
+    pub fn keep_door(&self, task: tokio::task::JoinHandle<()>) {
+        self.doors.borrow_mut().push(task);
+    }
+
+    fn close_doors(&self) {
+        self.doors
+            .borrow_mut()
+            .drain(..)
+            .for_each(|door| door.abort());
+    }
+
     pub fn enter_session(&self, control: &Rc<Control>) {
         control.pool.counters.clients.add(1);
-        self.sessions.borrow_mut().insert(control.id, control.clone());
+        self.sessions
+            .borrow_mut()
+            .insert(control.id, control.clone());
     }
 
     pub fn each_session(&self, mut look: impl FnMut(&Rc<Control>)) {
@@ -141,7 +161,13 @@ impl Worker {
         self.hub.registry.register(counters.clone());
         let interner = Interner::new(self.next_statement.clone());
         let shared = self.hub.shared(database, user);
-        let pool = Pool::new((database, user), config, shared, self.clock.clone(), (counters, interner));
+        let pool = Pool::new(
+            (database, user),
+            config,
+            shared,
+            self.clock.clone(),
+            (counters, interner),
+        );
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
     }
@@ -153,10 +179,20 @@ impl Worker {
         let login = ServerLogin {
             user: known.server_user.unwrap_or_else(|| user.to_owned()),
             secret: known.server_secret.or(known.secret),
-            learned: if mapped { Default::default() } else { self.hub.learned(user) },
+            learned: if mapped {
+                Default::default()
+            } else {
+                self.hub.learned(user)
+            },
         };
         let workers = live.settings.workers;
-        Some(Config { settings, login, tls, generation: live.generation, workers })
+        Some(Config {
+            settings,
+            login,
+            tls,
+            generation: live.generation,
+            workers,
+        })
     }
 
     /// A login showed how to log in to servers.
@@ -169,13 +205,23 @@ impl Worker {
     fn reload(&self) {
         let live = self.hub.live();
         self.each_pool(|pool| {
-            let Some(config) = self.config(&live, &pool.database, &pool.user) else { return };
+            let Some(config) = self.config(&live, &pool.database, &pool.user) else {
+                return;
+            };
             let mut held = pool.config.borrow_mut();
-            let same = held.settings == config.settings && held.login.user == config.login.user
+            let same = held.settings == config.settings
+                && held.login.user == config.login.user
                 && held.login.secret == config.login.secret;
-            let generation = if same { held.generation } else { live.generation };
+            let generation = if same {
+                held.generation
+            } else {
+                live.generation
+            };
             let learned = held.login.learned.clone();
-            *held = Config { generation, ..config };
+            *held = Config {
+                generation,
+                ..config
+            };
             if same {
                 held.login.learned = learned;
             }
@@ -183,7 +229,10 @@ impl Worker {
         // A database that is gone serves its clients no longer.
         self.each_session(|control| {
             if live.database(&control.pool.database).is_none() {
-                let message = format!("database \"{}\" was removed from the settings", control.pool.database);
+                let message = format!(
+                    "database \"{}\" was removed from the settings",
+                    control.pool.database
+                );
                 control.ask(Wish::End(ClientError::fatal("57P01", message)));
             }
         });
@@ -231,7 +280,8 @@ fn overdue(control: &Control, live: &Live, now_ms: u64) -> Option<Wish> {
         State::Active if beyond(since, timeouts.query) => {
             // First the statement is cancelled; a server that does not heed that is closed.
             if beyond(since, timeouts.query + CANCEL_PATIENCE) {
-                let message = "the statement ran into pgweir's query timeout and could not be cancelled";
+                let message =
+                    "the statement ran into pgweir's query timeout and could not be cancelled";
                 Some(Wish::End(ClientError::fatal("57014", message)))
             } else {
                 Some(Wish::Cancel)

@@ -83,7 +83,8 @@ impl Session {
         }
         if desk.memory.is_none() {
             // A server is not borrowed for a client that is slow to say what it wants.
-            let small = frame.head.size <= HOLD_MAX && !matches!(frame.head.tag, tag::COPY_DATA | tag::COPY_FAIL);
+            let small = frame.head.size <= HOLD_MAX
+                && !matches!(frame.head.tag, tag::COPY_DATA | tag::COPY_FAIL);
             if !frame.whole && small && frame.head.tag != tag::COPY_DONE {
                 return Taken::Not(Need::Bytes(frame.head.size));
             }

@@ -253,7 +253,9 @@ impl Session {
         reply::error(answer, error);
         self.tally.error = error.sqlstate.as_bytes().try_into().ok();
         self.exchange.skip_to_sync();
-        let Ok(Some(head)) = wire::head(input) else { return 0 };
+        let Ok(Some(head)) = wire::head(input) else {
+            return 0;
+        };
         if !matches!(head.tag, tag::QUERY | tag::FUNCTION_CALL) {
             self.exchange.skipping = true;
             return 0;

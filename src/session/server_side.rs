@@ -160,6 +160,8 @@ impl Session {
             self.show_fakes(input, desk);
         }
         self.exchange.drop_copy_ends();
+        let fatal = matches!(error_field(body, b'V'), Some(b"FATAL" | b"PANIC"));
+        self.server_said_goodbye |= fatal;
         let simple = self
             .exchange
             .queue
