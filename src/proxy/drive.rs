@@ -242,7 +242,7 @@ impl Drive {
         if self.session.take_schema_change() {
             self.pool.schema_changed();
         }
-        if self.draining && self.lease.is_none() {
+        if self.draining && self.chore.is_none() && self.session.is_clean() {
             return Err(Farewell::Refused(farewell::shutting_down()));
         }
         Ok(())
@@ -510,9 +510,7 @@ impl Drive {
             Wish::GiveUpWaiting(_) => self.settle_if_released(),
             Wish::Drain => {
                 self.draining = true;
-                let free = self.lease.is_none() && self.chore.is_none() && self.ticket.is_none();
-                let idle = self.session.is_clean() && self.session.pins.is_empty();
-                if free || (self.chore.is_none() && idle) {
+                if self.chore.is_none() && self.ticket.is_none() && self.session.is_clean() {
                     return Err(Farewell::Refused(farewell::shutting_down()));
                 }
                 Ok(())
@@ -530,7 +528,7 @@ impl Drive {
     }
 
     fn cancel(&mut self) {
-        if !self.session.in_flight() {
+        if !self.session.in_flight() || self.cancelling.get() > 0 {
             return;
         }
         let Some(lease) = &mut self.lease else { return };
