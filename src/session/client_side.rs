@@ -224,7 +224,7 @@ impl Session {
         if let Some(memory) = &mut desk.memory {
             memory.unnamed = None;
         }
-        self.prepared.put(b"", None);
+        let previous = self.prepared.put(b"", None);
         let traits = sql::traits(text);
         self.expect(traits, text);
         let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names() && !in_group;
@@ -239,6 +239,13 @@ impl Session {
             }),
         }
         self.exchange.push(Kind::Query);
+        if let (Some(_), Some(item)) = (&previous, self.exchange.queue.back_mut()) {
+            // Inside a pipeline that failed, the server skips this Query too.
+            item.undo = Some(Box::new(Undo {
+                name: Box::default(),
+                previous,
+            }));
+        }
     }
 
     /// DEALLOCATE and EXECUTE of a statement that was prepared by protocol: the same under the name that
@@ -492,6 +499,9 @@ impl Session {
 
     fn take_large(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) -> Taken {
         let pooled = self.mode != PoolMode::Session;
+        if lacks_names(frame) && frame.body.len() < HOLD_MAX {
+            return Taken::Not(Need::Bytes(HEADER + frame.body.len() + 1));
+        }
         match frame.head.tag {
             tag::QUERY => {
                 self.tally.queries += 1;
@@ -562,6 +572,15 @@ fn streams(frame: Frame<'_>) -> bool {
         tag::BIND => {
             frame.head.size > crate::net::buffer::BUFFER && Bind::read(frame.body).is_some()
         }
+        _ => false,
+    }
+}
+
+/// The names at the front of a Parse or Bind are cut off by the end of what has arrived so far.
+fn lacks_names(frame: Frame<'_>) -> bool {
+    match frame.head.tag {
+        tag::PARSE => wire::cstr(frame.body).is_none(),
+        tag::BIND => Bind::read(frame.body).is_none(),
         _ => false,
     }
 }
