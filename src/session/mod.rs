@@ -10,6 +10,8 @@ pub mod exchange;
 pub mod limits;
 pub mod out;
 pub mod prepared;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod server_side;
 pub mod settings;
 
