@@ -6,6 +6,8 @@ mod defaults;
 pub mod file;
 mod human;
 mod mistake;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod resolve;
 mod schema;
 mod strict;

@@ -499,6 +499,9 @@ impl Session {
 
     fn take_large(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) -> Taken {
         let pooled = self.mode != PoolMode::Session;
+        if lacks_names(frame) && frame.body.len() < HOLD_MAX {
+            return Taken::Not(Need::Bytes(HEADER + frame.body.len() + 1));
+        }
         match frame.head.tag {
             tag::QUERY => {
                 self.tally.queries += 1;
@@ -589,6 +592,15 @@ fn streams(frame: Frame<'_>) -> bool {
         tag::BIND => {
             frame.head.size > crate::net::buffer::BUFFER && Bind::read(frame.body).is_some()
         }
+        _ => false,
+    }
+}
+
+/// The names at the front of a Parse or Bind are cut off by the end of what has arrived so far.
+fn lacks_names(frame: Frame<'_>) -> bool {
+    match frame.head.tag {
+        tag::PARSE => wire::cstr(frame.body).is_none(),
+        tag::BIND => Bind::read(frame.body).is_none(),
         _ => false,
     }
 }

@@ -10,8 +10,13 @@ pub mod exchange;
 pub mod limits;
 pub mod out;
 pub mod prepared;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod server_side;
 pub mod settings;
+
+#[cfg(test)]
+mod model_tests;
 
 #[cfg(test)]
 mod tests;

@@ -45,7 +45,9 @@ impl Session {
             if end < head.size && !row && head.size <= BUFFER {
                 break Need::Bytes(head.size);
             }
-            if !row {
+            if row {
+                self.show_fakes(input, desk);
+            } else {
                 match self.answer(head.tag, &rest[HEADER..end], input, desk) {
                     Ok(Fate::Show) => {}
                     Ok(Fate::Hide) => {

@@ -5,6 +5,8 @@
 //! (PostgreSQL documentation, "Message Formats").
 
 pub mod client;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod reply;
 pub mod server;
 
