@@ -206,10 +206,19 @@ impl Drive {
         self.pool.counters.bytes_out.add(bytes.len() as u64);
         let sent = send(&mut self.client, cx, bytes, &mut self.from_server.unsent);
         to_client.clear();
+        // A group of messages that is sent once more.
+        let again = to_server.bytes(&[]);
+        let mut server_sent = Ok(());
+        if !again.is_empty() {
+            let stream = &mut lease.server().stream;
+            server_sent = send(stream, cx, again, &mut self.from_client.unsent);
+            to_server.clear();
+        }
         drop(outs);
         self.from_server.input.consume(step.consumed);
         self.from_server.input.release(&self.worker.slab);
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
+        server_sent.map_err(|error| self.lost_server(&error.to_string()))?;
         if let Need::Broken(what) = step.need {
             return Err(Farewell::ServerBroken(what));
         }

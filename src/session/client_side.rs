@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::exchange::{Kind, Undo};
+use super::heal::Kept;
 use super::{Desk, HOLD_MAX, Need, Session, Step};
 use crate::error::ClientError;
 use crate::pool::memory::StatementId;
@@ -57,10 +58,32 @@ impl Session {
             };
             match self.take_frame(input, frame, desk) {
                 Taken::Not(need) => break need,
-                Taken::Frame => at += if whole { head.size } else { end },
+                Taken::Frame => {
+                    if self.kept != Kept::Nothing {
+                        self.keep_message(head.tag, &rest[..end], desk);
+                    }
+                    at += end;
+                }
             }
         };
         Step { consumed: at, need }
+    }
+
+    /// Processes a group of whole frames once more.
+    pub(in crate::session) fn take_again(&mut self, group: &[u8], desk: &mut Desk<'_>) {
+        let mut at = 0;
+        while let Ok(Some(head)) = wire::head(&group[at..]) {
+            let body = &group[at + HEADER..at + head.size];
+            let frame = Frame {
+                head,
+                at,
+                body,
+                whole: true,
+            };
+            // It was taken before, so nothing is missing that it needs.
+            let _ = self.take_frame(group, frame, desk);
+            at += head.size;
+        }
     }
 
     /// Passes on, or drops, what belongs to a frame that is being streamed.
@@ -103,6 +126,7 @@ impl Session {
                 self.take_large(input, frame, desk)
             };
         }
+        self.begin_group(frame.head.tag, desk);
         match frame.head.tag {
             tag::QUERY => self.query(input, frame, desk),
             tag::PARSE => self.parse(input, frame, desk),
@@ -299,6 +323,10 @@ impl Session {
         if !parse.name.is_empty() && self.prepared.get(parse.name).is_some() {
             return self.parse_again(input, frame, parse, desk);
         }
+        if self.baggage.prepared().contains_key(parse.name) && !self.doubt.state {
+            // SQL made the name on this server, which will say so.
+            return self.pass_asking(input, frame, Kind::Parse, desk);
+        }
         let statement = self.statement_for(parse, desk);
         let id = statement.id;
         let known = statement.shared && desk.memory.as_mut().is_some_and(|memory| memory.knows(id));
@@ -352,7 +380,7 @@ impl Session {
         }
     }
 
-    fn close_hidden(
+    pub(in crate::session) fn close_hidden(
         &mut self,
         name: &[u8],
         id: Option<StatementId>,
@@ -426,6 +454,7 @@ impl Session {
         out.extend_from_slice(bind.rest);
         self.client_pass = missing;
         self.exchange.push(Kind::Bind);
+        self.note_statement(statement.id);
     }
 
     /// The client has no unnamed statement; the one that another client left in the server's slot must not
@@ -457,6 +486,13 @@ impl Session {
         let (name, length) = statement.name();
         reply::statement_target(desk.to_server.own(input), tag::DESCRIBE, &name[..length]);
         self.exchange.push(Kind::Describe);
+        self.note_statement(statement.id);
+    }
+
+    fn note_statement(&mut self, id: StatementId) {
+        if let Some(item) = self.exchange.queue.back_mut() {
+            item.statement = Some(id);
+        }
     }
 
     fn close(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
@@ -533,6 +569,7 @@ impl Session {
         }
         if traits.has(Traits::STATE) || (traits.has(Traits::EXECUTES) && self.executes_state()) {
             self.doubt.state = true;
+            self.doubt.resets |= traits.has(Traits::RESETS);
             for name in sql::dotted(text) {
                 self.note_custom(&name);
             }

@@ -7,6 +7,7 @@
 
 pub mod client_side;
 pub mod exchange;
+pub mod heal;
 pub mod limits;
 pub mod out;
 pub mod prepared;
@@ -52,6 +53,7 @@ pub struct Session {
     /// What it expects after RESET ALL.
     pub startup: Rc<Baggage>,
     pub(in crate::session) doubt: Doubt,
+    pub(in crate::session) kept: heal::Kept,
     /// Custom settings that this session may have made; asked for when the server's state is.
     pub custom: Vec<Vec<u8>>,
     /// Why the server stays with this session between transactions; empty: it does not.
@@ -66,6 +68,8 @@ pub struct Session {
 pub(in crate::session) struct Doubt {
     /// The server has to be asked before it goes back.
     pub state: bool,
+    /// Something was returned to its start-up value.
+    pub resets: bool,
     /// Settings differ until the transaction ends.
     pub local: bool,
     /// The schema was changed in this transaction.
@@ -153,6 +157,7 @@ impl Session {
             baggage: startup.clone(),
             startup,
             doubt: Doubt::default(),
+            kept: heal::Kept::Nothing,
             custom: Vec::new(),
             pins: Vec::new(),
             tally: Tally::default(),
@@ -194,11 +199,11 @@ impl Session {
             self.doubt.state = false;
             return self.baggage.clone();
         };
-        self.doubt = Doubt::default();
+        let resets = std::mem::take(&mut self.doubt).resets;
         self.pins = state.pins;
         self.custom.clear();
         let found = Rc::new(state.baggage);
-        self.baggage = match settings::expected(&self.startup, &found) {
+        self.baggage = match settings::expected(&self.startup, &found, resets) {
             Some(baggage) => Rc::new(baggage),
             None if *found == *self.baggage => self.baggage.clone(),
             None => found.clone(),
@@ -226,6 +231,7 @@ impl Session {
     /// The server went back, or was lost: nothing of it is remembered but that the schema may have changed.
     pub fn part(&mut self) {
         self.exchange.clear();
+        self.kept = heal::Kept::Nothing;
         self.doubt = Doubt {
             schema: self.doubt.schema,
             ..Doubt::default()

@@ -31,11 +31,7 @@ impl Pgweir {
     }
 
     /// In front of a cluster of the test's own, which has to be `cluster::prepare`d.
-    pub fn before(
-        cluster: &Cluster,
-        mode: PoolMode,
-        change: impl FnOnce(&mut Settings),
-    ) -> Pgweir {
+    pub fn before(cluster: &Cluster, mode: PoolMode, change: impl FnOnce(&mut Settings)) -> Pgweir {
         let mut settings = settings(cluster, mode);
         change(&mut settings);
         let running = start(settings).unwrap_or_else(|e| panic!("pgweir does not start: {e}"));

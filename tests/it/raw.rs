@@ -112,7 +112,13 @@ impl Raw {
                 scram.update(rest).unwrap();
                 scram.message().to_vec()
             }
-            12 => return scram.as_mut().expect("SASL has begun").finish(rest).unwrap(),
+            12 => {
+                return scram
+                    .as_mut()
+                    .expect("SASL has begun")
+                    .finish(rest)
+                    .unwrap();
+            }
             other => panic!("authentication method {other}"),
         };
         self.send(&frame(b'p', &body));
@@ -182,7 +188,9 @@ impl Raw {
         );
         let columns = row.and_then(|row| pgweir::wire::server::columns(&row[5..]));
         let first = columns.and_then(|columns| columns.first().copied().flatten());
-        first.map_or(String::new(), |text| String::from_utf8_lossy(text).into_owned())
+        first.map_or(String::new(), |text| {
+            String::from_utf8_lossy(text).into_owned()
+        })
     }
 }
 

@@ -28,7 +28,8 @@ impl Script {
             .filter(|path| path.extension().is_some_and(|end| end == "txt"))
             .collect();
         files.sort();
-        let read = |path: &std::path::PathBuf| Script::read(&std::fs::read_to_string(path).unwrap());
+        let read =
+            |path: &std::path::PathBuf| Script::read(&std::fs::read_to_string(path).unwrap());
         files.iter().flat_map(read).collect()
     }
 
@@ -116,7 +117,9 @@ impl Script {
                 clients.insert(now.clone(), raw);
             }
             let client = clients.get_mut(&now).expect("it was just opened");
-            let count = oracle.and_then(|oracle| oracle.get(seen.len())).map(Vec::len);
+            let count = oracle
+                .and_then(|oracle| oracle.get(seen.len()))
+                .map(Vec::len);
             match step {
                 Step::Client(name) => now.clone_from(name),
                 Step::Send(bytes) if bytes.len() > 100_000 => {
