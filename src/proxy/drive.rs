@@ -486,7 +486,11 @@ impl Drive {
         self.chore = None;
         let (mut lease, state) = outcome.map_err(Farewell::ChoreFailed)?;
         if let Some(state) = state {
-            lease.server().memory.baggage = self.session.learn_state(state);
+            let memory = &mut lease.server().memory;
+            memory.baggage = self.session.learn_state(state);
+            let news = self.session.returned_parameters(memory);
+            send(&mut self.client, cx, &news, &mut self.from_server.unsent)
+                .map_err(|error| Farewell::ClientLost(error.to_string()))?;
         }
         self.lease = Some(lease);
         self.settle_after_chore()?;

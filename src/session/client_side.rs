@@ -137,6 +137,10 @@ impl Session {
                 self.pass_asking(input, frame, Kind::Execute, desk);
             }
             tag::CLOSE => self.close(input, frame, desk),
+            // With a body it is malformed, and the server answers with an error.
+            tag::FLUSH if frame.head.size > HEADER => {
+                self.pass_asking(input, frame, Kind::Execute, desk);
+            }
             tag::FLUSH => {
                 self.pass(input, frame, desk);
                 self.show_fakes_if_alone(desk);
@@ -168,11 +172,11 @@ impl Session {
             tag::TERMINATE => Some(Taken::Not(Need::Close)),
             // PostgreSQL ignores these outside of COPY, as after a COPY that failed.
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => Some(self.drop_frame(frame)),
-            tag::FLUSH if frame.whole => {
+            tag::FLUSH if frame.head.size == HEADER => {
                 self.show_fakes_if_alone(desk);
                 Some(Taken::Frame)
             }
-            tag::SYNC if frame.whole && self.exchange.is_all_fake() => {
+            tag::SYNC if frame.head.size == HEADER && self.exchange.is_all_fake() => {
                 self.show_fakes_if_alone(desk);
                 self.exchange.open_group = false;
                 self.exchange.skipping = false;

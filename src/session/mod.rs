@@ -211,6 +211,26 @@ impl Session {
         found
     }
 
+    /// ParameterStatus frames for start-up settings that came back when the client reset its settings: what
+    /// it was told meanwhile is the server's own default. `memory`: of the server that was asked.
+    pub fn returned_parameters(&self, memory: &Memory) -> Vec<u8> {
+        let mut frames = Vec::new();
+        for (name, value) in self.startup.settings() {
+            let reported = memory.parameters.iter();
+            let told = reported
+                .filter(|(known, _)| known.as_bytes() == &**name)
+                .any(|(_, told)| told.as_bytes() != &**value);
+            if told && self.baggage.settings().get(name) == Some(value) {
+                let text = (
+                    String::from_utf8_lossy(name),
+                    String::from_utf8_lossy(value),
+                );
+                reply::parameter_status(&mut frames, &text.0, &text.1);
+            }
+        }
+        frames
+    }
+
     /// Names of the custom settings to ask for: those in use and those that may have been made.
     pub fn custom_settings(&self) -> Vec<Vec<u8>> {
         let known = self

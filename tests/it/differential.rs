@@ -5,6 +5,8 @@
 //! `wait Z 3` for three, `wait end` for the end of the connection. `client 2` goes on as another client.
 //! `startup: name value` adds start-up parameters; `modes: session` runs it in that mode only.
 
+use std::collections::BTreeMap;
+
 use pgweir::pool::settings::PoolMode;
 use pgweir::wire::server::error_field;
 
@@ -14,6 +16,8 @@ use crate::pgweir::{Pgweir, pool};
 use crate::raw::{Raw, Startup};
 
 mod disturb;
+mod more;
+mod random;
 mod script;
 
 use disturb::Disturb;
@@ -67,7 +71,7 @@ fn compare(mode: PoolMode, disturbed: bool, scripts: &[Script]) {
         }
         let mut disturb = disturbed.then(|| Disturb::new(weir.port(), &through.name, mode));
         let played = script.play(weir.port(), &through.name, Some(&oracle), disturb.as_mut());
-        let outcome = played.and_then(|seen| differences(&oracle, &seen));
+        let outcome = played.and_then(|seen| differences(&oracle, &seen, script.late));
         if let Err(why) = outcome {
             failures.push(format!(
                 "{} ({mode:?}, disturbed {disturbed}): {why}",
@@ -86,10 +90,17 @@ fn opens_transactions(seen: &Seen) -> bool {
     frames.any(|frame| frame[0] == b'Z' && frame[5] != b'I')
 }
 
-fn differences(oracle: &Seen, seen: &Seen) -> Result<(), String> {
+fn differences(oracle: &Seen, seen: &Seen, late: bool) -> Result<(), String> {
+    if late && parameters(oracle) != parameters(seen) {
+        return Err("other parameters in the end".to_owned());
+    }
     for (at, (expected, found)) in oracle.iter().zip(seen).enumerate() {
         let mask = |frames: &[Vec<u8>]| -> Vec<Vec<u8>> {
-            frames.iter().map(|frame| masked(frame)).collect()
+            frames
+                .iter()
+                .filter(|frame| !late || frame[0] != b'S')
+                .map(|frame| masked(frame))
+                .collect()
         };
         if mask(expected) != mask(found) {
             return Err(format!(
@@ -109,6 +120,15 @@ fn differences(oracle: &Seen, seen: &Seen) -> Result<(), String> {
             seen.len()
         ))
     }
+}
+
+/// What ParameterStatus said last, by name.
+fn parameters(seen: &Seen) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let frames = seen.iter().flatten().filter(|frame| frame[0] == b'S');
+    frames
+        .filter_map(|frame| pgweir::wire::server::parameter(&frame[5..]))
+        .map(|(name, value)| (name.to_vec(), value.to_vec()))
+        .collect()
 }
 
 /// A frame without what has to differ: the backend's key and process id, and OIDs of tables, which are

@@ -8,13 +8,20 @@ pub struct Script {
     pub title: String,
     startup: Vec<(String, String)>,
     modes: Vec<String>,
+    /// ParameterStatus may come later than directly, with the same value in the end.
+    pub late: bool,
     steps: Vec<Step>,
 }
 
 enum Step {
     Send(Vec<u8>),
-    Wait { tag: u8, count: usize },
+    Wait {
+        tag: u8,
+        count: usize,
+    },
     WaitEnd,
+    /// Without COPY, and with a Sync at its end.
+    Group(Vec<Vec<u8>>),
     Client(String),
 }
 
@@ -41,6 +48,7 @@ impl Script {
                     title: title.to_owned(),
                     startup: Vec::new(),
                     modes: Vec::new(),
+                    late: false,
                     steps: Vec::new(),
                 });
             } else if !line.trim().is_empty() && !line.starts_with('#') {
@@ -63,6 +71,8 @@ impl Script {
             self.modes = plain(rest);
         } else if let Some(rest) = line.strip_prefix("client ") {
             self.steps.push(Step::Client(rest.to_owned()));
+        } else if line == "parameters: late" {
+            self.late = true;
         } else if line == "wait end" {
             self.steps.push(Step::WaitEnd);
         } else if let Some(rest) = line.strip_prefix("wait ") {
@@ -76,17 +86,14 @@ impl Script {
         }
     }
 
-    /// A script that sends these bytes and waits for so many ReadyForQuery, again and again.
-    pub fn of(title: &str, groups: Vec<(Vec<u8>, usize)>) -> Script {
-        let wait = |count| Step::Wait { tag: b'Z', count };
+    /// A script of groups of messages. A group is awaited as a whole.
+    pub fn of(groups: Vec<Vec<Vec<u8>>>) -> Script {
         Script {
-            title: title.to_owned(),
+            title: "random".to_owned(),
             startup: Vec::new(),
             modes: Vec::new(),
-            steps: groups
-                .into_iter()
-                .flat_map(|(bytes, count)| [Step::Send(bytes), wait(count)])
-                .collect(),
+            late: false,
+            steps: groups.into_iter().map(Step::Group).collect(),
         }
     }
 
@@ -117,9 +124,10 @@ impl Script {
                 clients.insert(now.clone(), raw);
             }
             let client = clients.get_mut(&now).expect("it was just opened");
-            let count = oracle
-                .and_then(|oracle| oracle.get(seen.len()))
-                .map(Vec::len);
+            let expected = oracle.and_then(|oracle| oracle.get(seen.len()));
+            let late = self.late;
+            let counts = move |frame: &[u8]| !late || frame[0] != b'S';
+            let count = expected.map(|frames| frames.iter().filter(|f| counts(f)).count());
             match step {
                 Step::Client(name) => now.clone_from(name),
                 Step::Send(bytes) if bytes.len() > 100_000 => {
@@ -127,14 +135,25 @@ impl Script {
                 }
                 // A connection that was closed shows in what is read.
                 Step::Send(bytes) => drop(client.try_send(bytes)),
-                Step::WaitEnd => seen.push(read(client, count, |_| false)?),
+                Step::Group(messages) => {
+                    if count.is_some() {
+                        drop(client.try_send(&messages.concat()));
+                        seen.push(read(client, count, counts, |_| false)?);
+                    } else {
+                        seen.push(one_by_one(client, messages));
+                    }
+                    if let Some(disturb) = &mut disturb {
+                        disturb.disturb();
+                    }
+                }
+                Step::WaitEnd => seen.push(read(client, count, counts, |_| false)?),
                 &Step::Wait { tag, count: wanted } => {
                     let mut left = wanted;
                     let last = |frame: &[u8]| {
                         left -= usize::from(frame[0] == tag);
                         left == 0
                     };
-                    seen.push(read(client, count, last)?);
+                    seen.push(read(client, count, counts, last)?);
                     if let Some(disturb) = &mut disturb {
                         disturb.disturb();
                     }
@@ -147,7 +166,7 @@ impl Script {
         // Nothing may follow but the end.
         for client in clients.values_mut() {
             let _ = client.try_send(&encode("Terminate"));
-            seen.push(read(client, None, |_| false)?);
+            seen.push(read(client, None, |_| true, |_| false)?);
         }
         Ok(seen)
     }
@@ -157,11 +176,12 @@ impl Script {
 fn read(
     client: &mut Raw,
     count: Option<usize>,
+    counts: impl Fn(&[u8]) -> bool,
     mut last: impl FnMut(&[u8]) -> bool,
 ) -> Result<Vec<Vec<u8>>, String> {
     let mut frames: Vec<Vec<u8>> = Vec::new();
     loop {
-        if count.is_some_and(|count| frames.len() >= count) {
+        if count.is_some_and(|count| frames.iter().filter(|f| counts(f)).count() >= count) {
             return Ok(frames);
         }
         match client.try_frame() {
@@ -179,4 +199,35 @@ fn read(
             }
         }
     }
+}
+
+/// Sends each message alone and reads its answer, which shows what PostgreSQL skips and so how many
+/// answers there are in all.
+fn one_by_one(client: &mut Raw, messages: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let (mut frames, mut skips) = (Vec::new(), false);
+    for message in messages {
+        let kind = message[0];
+        let last: &[u8] = match kind {
+            b'S' => b"Z",
+            _ if skips => b"",
+            b'Q' | b'F' => b"Z",
+            b'H' => b"",
+            b'D' => b"TnE",
+            _ => b"123CIsE",
+        };
+        client.send(message);
+        if !last.is_empty() {
+            client.send(&encode("Flush"));
+        }
+        while !last.is_empty() {
+            let frame = client.frame().expect("nothing here ends the connection");
+            let tag = frame[0];
+            frames.push(frame);
+            if last.contains(&tag) {
+                skips = tag == b'E' && kind != b'Q';
+                break;
+            }
+        }
+    }
+    frames
 }
