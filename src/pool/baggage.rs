@@ -14,6 +14,7 @@ pub struct Baggage {
     settings: BTreeMap<Text, Text>,
     prepared: BTreeMap<Text, Text>,
     fingerprint: u64,
+    meaning: u64,
 }
 
 impl PartialEq for Baggage {
@@ -29,19 +30,32 @@ impl Eq for Baggage {}
 impl Baggage {
     /// `prepared` maps a name to the whole text of its PREPARE.
     pub fn new(settings: BTreeMap<Text, Text>, prepared: BTreeMap<Text, Text>) -> Self {
-        let fingerprint = if settings.is_empty() && prepared.is_empty() {
-            0
-        } else {
+        let hash = |skip: &[u8]| {
+            let mut settings = settings
+                .iter()
+                .filter(|(name, _)| ***name != *skip)
+                .peekable();
+            if settings.peek().is_none() && prepared.is_empty() {
+                return 0;
+            }
             let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
-            settings.hash(&mut hasher);
+            settings.for_each(|setting| setting.hash(&mut hasher));
             prepared.hash(&mut hasher);
             hasher.finish()
         };
+        let (fingerprint, meaning) = (hash(b""), hash(b"application_name"));
         Baggage {
             settings,
             prepared,
             fingerprint,
+            meaning,
         }
+    }
+
+    /// Texts mean the same under baggages that are equal here: as `fingerprint`, but for the name of the
+    /// application, which no statement's meaning depends on.
+    pub fn meaning(&self) -> u64 {
+        self.meaning
     }
 
     /// Equal baggages have equal fingerprints; the empty one has 0.
@@ -190,6 +204,20 @@ mod tests {
                 "SELECT pg_catalog.set_config('search_path',NULL,false),\
                  pg_catalog.set_config('app.t',E'o''\\\\k',false)",
             ],
+        );
+    }
+
+    #[test]
+    fn the_name_of_the_application_changes_no_meaning() {
+        let (one, other) = (
+            baggage(&[("application_name", "a")], &[]),
+            baggage(&[], &[]),
+        );
+        assert_eq!(one.meaning(), other.meaning());
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        assert_ne!(
+            baggage(&[("search_path", "a")], &[]).meaning(),
+            other.meaning()
         );
     }
 

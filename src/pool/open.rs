@@ -11,6 +11,8 @@ use crate::error::ClientError;
 pub struct Failure {
     /// How often in a row.
     times: u32,
+    /// When, by the worker's clock.
+    at_ms: u64,
 }
 
 /// Pauses between attempts: 100 ms, doubling, up to 3.2 s. A server that comes back is found soon, and one
@@ -53,9 +55,10 @@ impl Pool {
 
     async fn open_one(self: Rc<Self>) {
         let pause = self.failure.borrow().as_ref().map(|failure| {
-            PAUSE_FIRST * 2u32.pow(failure.times.saturating_sub(1).min(PAUSE_DOUBLINGS))
+            let pause = PAUSE_FIRST * 2u32.pow((failure.times - 1).min(PAUSE_DOUBLINGS));
+            pause.saturating_sub(Duration::from_millis(self.clock.ms() - failure.at_ms))
         });
-        if let Some(pause) = pause {
+        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
             tokio::time::sleep(pause).await;
         }
         let outcome = self.attempt().await;
@@ -136,7 +139,10 @@ impl Pool {
             .as_ref()
             .map_or(0, |failure| failure.times)
             + 1;
-        *self.failure.borrow_mut() = Some(Failure { times });
+        *self.failure.borrow_mut() = Some(Failure {
+            times,
+            at_ms: self.clock.ms(),
+        });
         tracing::warn!(
             database = self.database,
             user = self.user,

@@ -14,6 +14,7 @@ use super::worker::Worker;
 use super::{chore, farewell};
 use crate::error::ClientError;
 use crate::net::buffer::Window;
+use crate::net::bulk::Bulk;
 use crate::net::stream::Stream;
 use crate::pool::baggage::Text;
 use crate::pool::lend::{Lease, Pool, Ticket};
@@ -32,6 +33,7 @@ const BURSTS: usize = 16;
 pub struct Side {
     pub input: Window,
     pub unsent: Vec<u8>,
+    bulk: Bulk,
 }
 
 /// What comes back from a chore.
@@ -174,9 +176,12 @@ impl Drive {
             .stream
             .poll_fill(cx, &mut self.from_server.input, &self.worker.slab)
         {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                self.from_server.bulk.poll(&lease.server().stream, cx);
+                return Ok(false);
+            }
             Poll::Ready(Ok(0)) => return Err(self.lost_server("the server closed the connection")),
-            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Ok(n)) => self.from_server.bulk.moved(n, &lease.server().stream),
             Poll::Ready(Err(error)) => return Err(self.lost_server(&error.to_string())),
         }
         self.on_server(cx)?;
@@ -232,7 +237,14 @@ impl Drive {
         if !self.from_client.unsent.is_empty() || !self.from_server.input.is_empty() {
             return Ok(());
         }
-        match self.session.rest() {
+        let rest = self.session.rest();
+        if rest != Rest::Busy {
+            self.from_client.bulk.end(&self.client);
+            if let Some(lease) = &mut self.lease {
+                self.from_server.bulk.end(&lease.server().stream);
+            }
+        }
+        match rest {
             Rest::Busy => return Ok(()),
             Rest::Keep
                 if self.session.mode == PoolMode::Statement
@@ -251,7 +263,7 @@ impl Drive {
         if self.session.take_schema_change() {
             self.pool.schema_changed();
         }
-        if self.draining && self.lease.is_none() {
+        if self.draining && self.chore.is_none() && self.session.is_clean() {
             return Err(Farewell::Refused(farewell::shutting_down()));
         }
         Ok(())
@@ -316,9 +328,15 @@ impl Drive {
                 .client
                 .poll_fill(cx, &mut self.from_client.input, &self.worker.slab)
             {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => {
+                    self.from_client.bulk.poll(&self.client, cx);
+                    return Ok(false);
+                }
                 Poll::Ready(Ok(0)) => return Err(Farewell::ClientLeft),
-                Poll::Ready(Ok(n)) => self.pool.counters.bytes_in.add(n as u64),
+                Poll::Ready(Ok(n)) => {
+                    self.pool.counters.bytes_in.add(n as u64);
+                    self.from_client.bulk.moved(n, &self.client);
+                }
                 Poll::Ready(Err(error)) => return Err(Farewell::ClientLost(error.to_string())),
             }
         }
@@ -523,9 +541,7 @@ impl Drive {
             Wish::GiveUpWaiting(_) => self.settle_if_released(),
             Wish::Drain => {
                 self.draining = true;
-                let free = self.lease.is_none() && self.chore.is_none() && self.ticket.is_none();
-                let idle = self.session.is_clean() && self.session.pins.is_empty();
-                if free || (self.chore.is_none() && idle) {
+                if self.chore.is_none() && self.ticket.is_none() && self.session.is_clean() {
                     return Err(Farewell::Refused(farewell::shutting_down()));
                 }
                 Ok(())
@@ -543,7 +559,7 @@ impl Drive {
     }
 
     fn cancel(&mut self) {
-        if !self.session.in_flight() {
+        if !self.session.in_flight() || self.cancelling.get() > 0 {
             return;
         }
         let Some(lease) = &mut self.lease else { return };

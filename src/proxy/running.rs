@@ -1,10 +1,10 @@
 //! A running pgweir: its threads, its reload, its end.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,7 +24,6 @@ pub struct Running {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     hub: Arc<Hub>,
-    handle: AdminHandle,
     workers: Vec<JoinHandle<()>>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
@@ -58,8 +57,12 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         hub: hub.clone(),
         path: reload_from,
         generation: Mutex::new(0),
+        admin: OnceLock::new(),
     });
     let handle = crate::admin::start(admin, hub.registry.clone(), reloader.clone())?;
+    let admin = handle.address();
+    // It was empty: nobody else has the reloader yet but the surface that has just started.
+    let _ = reloader.admin.set(Mutex::new(Some(handle)));
     let mut listeners = Some((listener, unix));
     let mut workers = Vec::new();
     for (index, letters) in letters.into_iter().enumerate() {
@@ -68,12 +71,11 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         let spawned = thread.spawn(move || work(index, hub, letters, doors));
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
-    tracing::info!(listen = %address, admin = %handle.address(), workers = count, "pgweir is serving");
+    tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
     Ok(Running {
         listen: address,
-        admin: handle.address(),
+        admin,
         hub,
-        handle,
         workers,
         _socket: socket,
         reloader,
@@ -157,7 +159,9 @@ impl Running {
             }
         }
         // Last, so that `/readyz` tells of the end while there is anything to end.
-        self.handle.shutdown();
+        if let Some(handle) = self.reloader.take_admin() {
+            handle.shutdown();
+        }
     }
 
     pub fn clients(&self) -> usize {
@@ -224,12 +228,7 @@ const WATCH: Duration = Duration::from_secs(2);
 async fn until_told(running: &Running, path: Option<PathBuf>) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let stamp = |path: &PathBuf| {
-        std::fs::metadata(path)
-            .and_then(|meta| Ok((meta.modified()?, meta.len())))
-            .ok()
-    };
-    let mut seen: Option<(SystemTime, u64)> = path.as_ref().and_then(stamp);
+    let mut seen = stamps(running, path.as_deref());
     let ended = end_signal();
     tokio::pin!(ended);
     loop {
@@ -237,14 +236,32 @@ async fn until_told(running: &Running, path: Option<PathBuf>) -> Result<(), Stri
             outcome = &mut ended => return outcome,
             _ = hangup.recv() => log_reload(running.reload()),
             () = tokio::time::sleep(WATCH) => {
-                let now = path.as_ref().and_then(stamp);
-                if now.is_some() && now != seen {
+                let now = stamps(running, path.as_deref());
+                if now != seen && now.iter().all(Option::is_some) {
                     seen = now;
                     log_reload(running.reload());
                 }
             }
         }
     }
+}
+
+/// When the settings file and the certificates were written, and how long they are.
+fn stamps(running: &Running, path: Option<&Path>) -> Vec<Option<(SystemTime, u64)>> {
+    let live = running.hub.live();
+    let tls = live.settings.listen.tls.as_ref();
+    let certificates = tls
+        .into_iter()
+        .flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]);
+    let files = path
+        .into_iter()
+        .chain(certificates.flatten().map(PathBuf::as_path));
+    files
+        .map(|file| {
+            let meta = std::fs::metadata(file).ok()?;
+            Some((meta.modified().ok()?, meta.len()))
+        })
+        .collect()
 }
 
 fn log_reload(outcome: Result<(), String>) {
@@ -260,9 +277,28 @@ struct Reloader {
     hub: Arc<Hub>,
     path: Option<PathBuf>,
     generation: Mutex<u64>,
+    admin: OnceLock<Mutex<Option<AdminHandle>>>,
 }
 
 impl Reloader {
+    fn take_admin(&self) -> Option<AdminHandle> {
+        self.admin
+            .get()?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// The HTTP surface takes over its tokens and certificate.
+    fn reload_admin(&self, settings: &Settings) -> Result<(), String> {
+        let Some(admin) = self.admin.get() else {
+            return Ok(());
+        };
+        let held = admin.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref()
+            .map_or(Ok(()), |admin| admin.reload(&settings.admin))
+    }
+
     fn reload_now(&self) -> Result<(), String> {
         let mut generation = self
             .generation
@@ -281,8 +317,10 @@ impl Reloader {
         };
         let changes = config::explain_changes(&old.settings, &new);
         crate::observe::log::set_level(&new.log.level)?;
+        let live = Live::build(new, *generation + 1)?;
+        self.reload_admin(&live.settings)?;
         *generation += 1;
-        self.hub.replace(Live::build(new, *generation)?);
+        self.hub.replace(live);
         tracing::info!(
             "settings reloaded: {}",
             if changes.is_empty() {

@@ -362,7 +362,7 @@ impl Session {
             || self.exchange.may_have_failed()
             || (unnamed && !self.reuse_unnamed)
             || !self.pins.is_empty();
-        let context = (self.baggage.fingerprint(), desk.epoch);
+        let context = (self.baggage.meaning(), desk.epoch);
         let shared = if alone {
             None
         } else {
