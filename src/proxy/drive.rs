@@ -211,10 +211,19 @@ impl Drive {
         self.pool.counters.bytes_out.add(bytes.len() as u64);
         let sent = send(&mut self.client, cx, bytes, &mut self.from_server.unsent);
         to_client.clear();
+        // A group of messages that is sent once more.
+        let again = to_server.bytes(&[]);
+        let mut server_sent = Ok(());
+        if !again.is_empty() {
+            let stream = &mut lease.server().stream;
+            server_sent = send(stream, cx, again, &mut self.from_client.unsent);
+            to_server.clear();
+        }
         drop(outs);
         self.from_server.input.consume(step.consumed);
         self.from_server.input.release(&self.worker.slab);
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
+        server_sent.map_err(|error| self.lost_server(&error.to_string()))?;
         if let Need::Broken(what) = step.need {
             return Err(Farewell::ServerBroken(what));
         }
@@ -495,7 +504,11 @@ impl Drive {
         self.chore = None;
         let (mut lease, state) = outcome.map_err(Farewell::ChoreFailed)?;
         if let Some(state) = state {
-            lease.server().memory.baggage = self.session.learn_state(state);
+            let memory = &mut lease.server().memory;
+            memory.baggage = self.session.learn_state(state);
+            let news = self.session.returned_parameters(memory);
+            send(&mut self.client, cx, &news, &mut self.from_server.unsent)
+                .map_err(|error| Farewell::ClientLost(error.to_string()))?;
         }
         self.lease = Some(lease);
         self.settle_after_chore()?;

@@ -139,7 +139,15 @@ fn set(rest: &[u8]) -> Traits {
         Traits::LOCAL
     } else {
         // SET x TO DEFAULT returns to the start-up value, like RESET.
-        Traits::STATE.with(Traits::RESETS)
+        let default = rest
+            .windows(7)
+            .any(|word| word.eq_ignore_ascii_case(b"default"));
+        let resets = if default {
+            Traits::RESETS
+        } else {
+            Traits::NONE
+        };
+        Traits::STATE.with(resets)
     }
 }
 

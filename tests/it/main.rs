@@ -6,3 +6,8 @@
 mod cluster;
 mod demo_cluster;
 mod demo_sample;
+mod differential;
+#[path = "../transcripts/frames.rs"]
+mod frames;
+mod pgweir;
+mod raw;
