@@ -6,3 +6,6 @@
 mod cluster;
 mod demo_cluster;
 mod demo_sample;
+mod faults;
+mod rawclient;
+mod support;
