@@ -95,7 +95,7 @@ pub async fn turn_away(worker: &Worker, stream: Stream, error: &ClientError) {
     let tell = async {
         match receive(stream, acceptor, false).await {
             Caller::Client(mut arrival) => say(&mut arrival.stream, error).await,
-            Caller::Cancel { pid, secret } => cancel(worker, pid, secret).await,
+            Caller::Cancel { pid, secret, .. } => cancel(worker, pid, secret).await,
             Caller::Nobody(_) | Caller::Refused(..) => {}
         }
     };
@@ -116,8 +116,13 @@ async fn login(
         .is_some_and(|tls| tls.required);
     let mut arrival = match receive(stream, live.acceptor.clone(), required).await {
         Caller::Client(arrival) => arrival,
-        Caller::Cancel { pid, secret } => {
+        Caller::Cancel {
+            stream,
+            pid,
+            secret,
+        } => {
             cancel(worker, pid, secret).await;
+            drop(stream);
             return None;
         }
         Caller::Nobody(why) => {

@@ -6,6 +6,7 @@
 mod cluster;
 mod demo_cluster;
 mod demo_sample;
+mod endings;
 mod faults;
 mod rawclient;
 mod support;
