@@ -8,5 +8,6 @@ mod demo_cluster;
 mod demo_sample;
 mod endings;
 mod faults;
+mod login;
 mod rawclient;
 mod support;

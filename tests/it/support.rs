@@ -277,3 +277,54 @@ pub fn http(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> 
         .map(|(_, body)| body.to_owned());
     (status.unwrap_or(0), body.unwrap_or_default())
 }
+
+/// A certificate authority and what it signs, as PEM files in a folder.
+pub struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    pub pem: String,
+}
+
+impl Authority {
+    pub fn new() -> Authority {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, key);
+        Authority { issuer, pem }
+    }
+
+    /// Writes `<name>.pem` and `<name>.key` for this common name; good for localhost and 127.0.0.1.
+    pub fn issue(&self, folder: &Path, name: &str, common_name: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, common_name);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
+        let path = folder.join(format!("{name}.key"));
+        std::fs::write(&path, key.serialize_pem()).unwrap();
+        // libpq takes no key that others may read.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// Runs psql: what it printed, or its error text.
+pub fn psql(conninfo: &str, query: &str) -> Result<String, String> {
+    let output = Command::new("psql")
+        .args(["-X", "-At", "-v", "ON_ERROR_STOP=1", "-c", query])
+        .args(["-d", conninfo])
+        .env("PGCONNECT_TIMEOUT", "20")
+        .env_remove("PGPASSWORD")
+        .stdin(Stdio::null())
+        .output()
+        .expect("psql is installed with the distribution's PostgreSQL");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
