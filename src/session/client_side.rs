@@ -3,6 +3,7 @@
 use super::exchange::{Kind, Undo};
 use super::{Desk, HOLD_MAX, Need, Session, Step};
 use crate::error::ClientError;
+use crate::observe::counters::PinReason;
 use crate::pool::memory::StatementId;
 use crate::pool::settings::PoolMode;
 use crate::pool::statement::{self, Statement};
@@ -524,7 +525,12 @@ impl Session {
         if traits == Traits::NONE {
             return;
         }
-        if traits.has(Traits::STATE) || (traits.has(Traits::EXECUTES) && self.executes_state()) {
+        // What is dropped may have been the temporary table that holds the server.
+        let unpins = traits.has(Traits::DDL) && self.pins.contains(&PinReason::TemporaryTable);
+        if unpins
+            || traits.has(Traits::STATE)
+            || (traits.has(Traits::EXECUTES) && self.executes_state())
+        {
             self.doubt.state = true;
             for name in sql::dotted(text) {
                 self.note_custom(&name);

@@ -682,7 +682,7 @@ fn startup_parameters_are_taken_as_postgresql_takes_them() {
         .login(APP_USER, APP_PASSWORD, &database.name)
         .unwrap();
     assert_eq!(
-        future.negotiated.unwrap(),
+        future.negotiated.clone().unwrap(),
         [&[0, 3, 0, 2, 0, 0, 0, 1][..], b"_pq_.telepathy\0"].concat()
     );
     for version in [0x0002_0000, 0x0004_0000] {
@@ -693,7 +693,7 @@ fn startup_parameters_are_taken_as_postgresql_takes_them() {
             "0A000"
         );
     }
-    drop(newer);
+    drop((newer, future));
     weir.settles(2, &watch_url(), &database.name);
 }
 

@@ -9,5 +9,6 @@ mod demo_sample;
 mod endings;
 mod faults;
 mod login;
+mod operate;
 mod rawclient;
 mod support;
