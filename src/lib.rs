@@ -3,7 +3,7 @@
 //!
 //! 1. `error`: whose fault something is, and what a client may read of it.
 //! 2. `wire`, `sql`: the language on the cable and the language in the messages (pure).
-//!    `auth`: proofs of identity (pure); `tls`: certificates and trust; `probe`: pgweir's own questions.
+//!    `auth`: proofs of identity (pure); `net`: byte streams and their buffers; `tls`: certificates, trust.
 //! 3. `pool`: server connections; `observe`: counters, histograms, metrics, logs.
 //! 4. `session`: one client's conversation, without sockets or clocks (pure).
 //! 6. `config`: pgweir.yaml, gathered from the rooms' own settings; `admin`: the HTTP surface.
@@ -15,7 +15,6 @@ pub mod error;
 
 pub mod auth;
 pub mod net;
-pub mod probe;
 pub mod sql;
 pub mod tls;
 pub mod wire;

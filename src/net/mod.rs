@@ -1,4 +1,5 @@
 //! Byte streams and the buffers they are read into. Knows neither protocol nor sessions.
 
 pub mod buffer;
+pub mod bulk;
 pub mod stream;

@@ -61,6 +61,26 @@ impl Stream {
         }
     }
 
+    /// Asks the kernel to report this stream as readable only with so many bytes, or at its end. Lowering it
+    /// reports what is there at once. False where that cannot be done.
+    pub fn wake_at(&self, bytes: usize) -> bool {
+        use std::os::fd::AsRawFd;
+        let Stream::Tcp(stream) = self else { return false };
+        let value = bytes as libc::c_int;
+        // SAFETY: the descriptor is open as long as `stream` is borrowed, and the option value is a C int
+        // that lives over the call, with its own size given.
+        let result = unsafe {
+            libc::setsockopt(
+                stream.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVLOWAT,
+                (&raw const value).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        result == 0
+    }
+
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::TlsServer(_) | Stream::TlsClient(_))
     }

@@ -14,6 +14,7 @@ use super::worker::Worker;
 use super::{chore, farewell};
 use crate::error::ClientError;
 use crate::net::buffer::Window;
+use crate::net::bulk::Bulk;
 use crate::net::stream::Stream;
 use crate::pool::baggage::Text;
 use crate::pool::lend::{Lease, Pool, Ticket};
@@ -35,6 +36,7 @@ const UNSENT_MAX: usize = 64 * 1024;
 pub struct Side {
     pub input: Window,
     pub unsent: Vec<u8>,
+    bulk: Bulk,
 }
 
 /// What comes back from a chore.
@@ -177,9 +179,12 @@ impl Drive {
             .stream
             .poll_fill(cx, &mut self.from_server.input, &self.worker.slab)
         {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                self.from_server.bulk.poll(&lease.server().stream, cx);
+                return Ok(false);
+            }
             Poll::Ready(Ok(0)) => return Err(self.lost_server("the server closed the connection")),
-            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Ok(n)) => self.from_server.bulk.moved(n, &lease.server().stream),
             Poll::Ready(Err(error)) => return Err(self.lost_server(&error.to_string())),
         }
         self.on_server(cx)?;
@@ -226,7 +231,14 @@ impl Drive {
         if !self.from_client.unsent.is_empty() || !self.from_server.input.is_empty() {
             return Ok(());
         }
-        match self.session.rest() {
+        let rest = self.session.rest();
+        if rest != Rest::Busy {
+            self.from_client.bulk.end(&self.client);
+            if let Some(lease) = &mut self.lease {
+                self.from_server.bulk.end(&lease.server().stream);
+            }
+        }
+        match rest {
             Rest::Busy => return Ok(()),
             Rest::Keep
                 if self.session.mode == PoolMode::Statement
@@ -315,9 +327,15 @@ impl Drive {
                 .client
                 .poll_fill(cx, &mut self.from_client.input, &self.worker.slab)
             {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => {
+                    self.from_client.bulk.poll(&self.client, cx);
+                    return Ok(false);
+                }
                 Poll::Ready(Ok(0)) => return Err(Farewell::ClientLeft),
-                Poll::Ready(Ok(n)) => self.pool.counters.bytes_in.add(n as u64),
+                Poll::Ready(Ok(n)) => {
+                    self.pool.counters.bytes_in.add(n as u64);
+                    self.from_client.bulk.moved(n, &self.client);
+                }
                 Poll::Ready(Err(error)) => return Err(Farewell::ClientLost(error.to_string())),
             }
         }

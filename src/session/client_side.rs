@@ -1,5 +1,7 @@
 //! What a client sends: cut into frames, matched with what servers know, queued and passed on. Pure.
 
+use std::rc::Rc;
+
 use super::exchange::{Kind, Undo};
 use super::{Desk, HOLD_MAX, Need, Session, Step};
 use crate::error::ClientError;
@@ -79,7 +81,7 @@ impl Session {
     }
 
     fn take_frame(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) -> Taken {
-        if self.exchange.skipping && !matches!(frame.head.tag, tag::SYNC | tag::TERMINATE) {
+        if self.exchange.skipping && is_skipped(frame.head.tag) {
             return self.drop_frame(frame);
         }
         if desk.memory.is_none() {
@@ -94,7 +96,8 @@ impl Session {
                 None => return Taken::Not(Need::Server),
             }
         }
-        if !frame.whole && !streams(frame) {
+        // A frame too large to be held is treated alike whether or not all of it happens to be here.
+        if (!frame.whole || frame.head.size > HOLD_MAX) && !streams(frame) {
             return if frame.head.size <= HOLD_MAX {
                 Taken::Not(Need::Bytes(frame.head.size))
             } else {
@@ -225,7 +228,7 @@ impl Session {
         if let Some(memory) = &mut desk.memory {
             memory.unnamed = None;
         }
-        self.prepared.put(b"", None);
+        let dropped = self.prepared.put(b"", None);
         let traits = sql::traits(text);
         self.expect(traits, text);
         let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names() && !in_group;
@@ -240,6 +243,18 @@ impl Session {
             }),
         }
         self.exchange.push(Kind::Query);
+        // In an extended exchange an error may make the server skip the Query.
+        if in_group && dropped.is_some() {
+            self.note_undo(b"", dropped);
+        }
+    }
+
+    /// Lets the question that was queued last put a name back when the server skips it.
+    fn note_undo(&mut self, name: &[u8], previous: Option<Rc<Statement>>) {
+        if let Some(item) = self.exchange.queue.back_mut() {
+            let name = name.into();
+            item.undo = Some(Box::new(Undo { name, previous }));
+        }
     }
 
     /// DEALLOCATE and EXECUTE of a statement that was prepared by protocol: the same under the name that
@@ -306,17 +321,14 @@ impl Session {
         let previous = self.prepared.put(parse.name, Some(statement));
         if let Some(item) = self.exchange.queue.back_mut() {
             item.statement = (!known).then_some(id);
-            item.undo = Some(Box::new(Undo {
-                name: parse.name.into(),
-                previous,
-            }));
         }
+        self.note_undo(parse.name, previous);
     }
 
-    fn statement_for(&mut self, parse: Parse<'_>, desk: &mut Desk<'_>) -> std::rc::Rc<Statement> {
+    fn statement_for(&mut self, parse: Parse<'_>, desk: &mut Desk<'_>) -> Rc<Statement> {
         let unnamed = parse.name.is_empty();
         let alone = self.doubt.any()
-            || self.exchange.status == TxStatus::Failed
+            || self.exchange.may_have_failed()
             || (unnamed && !self.reuse_unnamed)
             || !self.pins.is_empty();
         let context = (self.baggage.fingerprint(), desk.epoch);
@@ -481,12 +493,7 @@ impl Session {
         self.exchange.open_group = true;
         let previous = self.prepared.put(name, None);
         self.exchange.push(Kind::FakeClose);
-        if let Some(item) = self.exchange.queue.back_mut() {
-            item.undo = Some(Box::new(Undo {
-                name: name.into(),
-                previous,
-            }));
-        }
+        self.note_undo(name, previous);
     }
 
     // --- frames too large to be seen whole ---
@@ -536,6 +543,7 @@ impl Session {
                 self.note_custom(&name);
             }
         }
+        self.exchange.begun |= traits.has(Traits::BEGINS);
         self.doubt.local |= traits.has(Traits::LOCAL);
         self.doubt.schema |= traits.has(Traits::DDL);
     }
@@ -559,6 +567,25 @@ impl Session {
             }
         }
     }
+}
+
+/// What PostgreSQL ignores after an error in an extended exchange; a type that it does not know ends the
+/// connection even then (`SocketBackend` looks at it first).
+fn is_skipped(tag: u8) -> bool {
+    matches!(
+        tag,
+        tag::QUERY
+            | tag::PARSE
+            | tag::BIND
+            | tag::DESCRIBE
+            | tag::EXECUTE
+            | tag::CLOSE
+            | tag::FLUSH
+            | tag::FUNCTION_CALL
+            | tag::COPY_DATA
+            | tag::COPY_DONE
+            | tag::COPY_FAIL
+    )
 }
 
 /// Frames whose beginning is enough: data, and Bind once its names are there and the rest would not fit.

@@ -69,6 +69,8 @@ pub struct Exchange {
     pub copying_both: bool,
     /// Messages since the last Sync that are part of an extended exchange.
     pub open_group: bool,
+    /// Something that is queued, or was until lately, opens a transaction block.
+    pub begun: bool,
 }
 
 /// What happens to one answer frame.
@@ -108,6 +110,16 @@ impl Exchange {
     /// No server has to answer what is queued.
     pub fn is_all_fake(&self) -> bool {
         self.queue.iter().all(|item| item.kind.is_fake())
+    }
+
+    /// A group that was sent before and is not answered may have failed inside a transaction block, so that
+    /// the server refuses what comes next; or that is known already.
+    pub fn may_have_failed(&self) -> bool {
+        match self.status {
+            TxStatus::Failed => true,
+            TxStatus::Idle if !self.begun => false,
+            _ => self.queue.iter().any(|item| item.kind.ends_with_ready()),
+        }
     }
 
     pub fn clear(&mut self) {
@@ -170,6 +182,7 @@ impl Exchange {
         self.copying_both = false;
         let item = self.queue.pop_front_if(|item| item.kind.ends_with_ready());
         self.drop_copy_ends();
+        self.begun &= !self.queue.is_empty();
         item
     }
 }

@@ -44,8 +44,9 @@ pub struct Session {
     /// Bytes of a frame that are still to be passed from the client to the server, or thrown away.
     pub(in crate::session) client_pass: usize,
     pub(in crate::session) client_drop: usize,
-    /// Bytes of a frame that are still to be passed from the server to the client.
+    /// Bytes of a frame that are still to be passed from the server to the client, or thrown away.
     pub(in crate::session) server_pass: usize,
+    pub(in crate::session) server_drop: usize,
     /// What this client expects of any server.
     pub baggage: Rc<Baggage>,
     /// What it expects after RESET ALL.
@@ -148,6 +149,7 @@ impl Session {
             client_pass: 0,
             client_drop: 0,
             server_pass: 0,
+            server_drop: 0,
             baggage: startup.clone(),
             startup,
             doubt: Doubt::default(),
@@ -165,7 +167,7 @@ impl Session {
 
     /// Whether the server may be let go, now that all input was processed.
     pub fn rest(&self) -> Rest {
-        if !self.exchange.is_settled() || self.client_pass > 0 || self.server_pass > 0 {
+        if !self.exchange.is_settled() || self.is_half_sent() {
             Rest::Busy
         } else if self.mode == PoolMode::Session || self.status() != TxStatus::Idle {
             Rest::Keep
@@ -221,20 +223,20 @@ impl Session {
         names
     }
 
-    /// The server went back, or was lost: nothing of it is remembered.
+    /// The server went back, or was lost: nothing of it is remembered but that the schema may have changed.
     pub fn part(&mut self) {
         self.exchange.clear();
-        self.doubt = Doubt::default();
-        (self.client_pass, self.server_pass) = (0, 0);
+        self.doubt = Doubt {
+            schema: self.doubt.schema,
+            ..Doubt::default()
+        };
+        (self.client_pass, self.server_pass, self.server_drop) = (0, 0, 0);
     }
 
     /// Whether the server could be used by somebody else right now, were this client gone: nothing is owed
     /// and nothing half-sent. What it carries may still need a reset.
     pub fn is_clean(&self) -> bool {
-        self.exchange.is_settled()
-            && self.status() == TxStatus::Idle
-            && self.client_pass == 0
-            && self.server_pass == 0
+        self.exchange.is_settled() && self.status() == TxStatus::Idle && !self.is_half_sent()
     }
 
     /// Whether the client left something on the server that others must not find.
@@ -244,7 +246,7 @@ impl Session {
 
     /// A message to the server was begun and cannot be ended.
     pub fn is_half_sent(&self) -> bool {
-        self.client_pass > 0 || self.server_pass > 0
+        self.client_pass > 0 || self.server_pass > 0 || self.server_drop > 0
     }
 
     /// Answers the first request of `input` with an error, in place of a server that never came. Returns

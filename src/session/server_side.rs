@@ -14,6 +14,11 @@ impl Session {
     pub fn on_server(&mut self, input: &[u8], desk: &mut Desk<'_>) -> Step {
         let mut at = 0;
         let need = loop {
+            if self.server_drop > 0 {
+                let n = self.server_drop.min(input.len() - at);
+                self.server_drop -= n;
+                at += n;
+            }
             let rest = &input[at..];
             if self.server_pass > 0 {
                 let n = self.server_pass.min(rest.len());
@@ -44,7 +49,8 @@ impl Session {
                 match self.answer(head.tag, &rest[HEADER..end], input, desk) {
                     Ok(Fate::Show) => {}
                     Ok(Fate::Hide) => {
-                        at += head.size;
+                        self.server_drop = head.size - end;
+                        at += end;
                         continue;
                     }
                     Err(unasked) => break Need::Broken(unasked),
@@ -156,9 +162,7 @@ impl Session {
 
     /// An error ends its statement, and in an extended exchange all up to the next Sync.
     fn error(&mut self, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Fate {
-        if self.exchange.status != TxStatus::Failed {
-            self.show_fakes(input, desk);
-        }
+        self.show_fakes(input, desk);
         self.exchange.drop_copy_ends();
         let fatal = matches!(error_field(body, b'V'), Some(b"FATAL" | b"PANIC"));
         self.server_said_goodbye |= fatal;

@@ -27,6 +27,8 @@ impl Traits {
     pub const DDL: Traits = Traits(16);
     /// Runs a statement that PREPARE named; what that may do is known from its own text.
     pub const EXECUTES: Traits = Traits(32);
+    /// Opens a transaction block.
+    pub const BEGINS: Traits = Traits(64);
 
     #[inline]
     pub fn has(self, other: Traits) -> bool {
@@ -106,6 +108,8 @@ fn first_words(text: &[u8]) -> Traits {
     };
     match initial.to_ascii_lowercase() {
         b's' if is("set") => set(rest),
+        b's' if is("start") => Traits::BEGINS,
+        b'b' if is("begin") => Traits::BEGINS,
         b'r' if is("reset") => Traits::STATE.with(Traits::RESETS),
         b'd' if is("discard") => Traits::STATE.with(Traits::RESETS),
         b'd' if is("deallocate") => Traits::STATE.with(Traits::NAMES_STATEMENT),
@@ -307,6 +311,8 @@ mod tests {
         assert!(traits(b"set local a=1").has(Traits::LOCAL));
         assert!(traits(b"create table t()").has(Traits::DDL));
         assert!(traits(b"execute p(1)").has(Traits::EXECUTES));
+        assert!(traits(b"select 1; begin").has(Traits::BEGINS));
+        assert!(traits(b"start transaction").has(Traits::BEGINS));
     }
 
     proptest::proptest! {
