@@ -65,7 +65,9 @@ impl Stream {
     /// reports what is there at once. False where that cannot be done.
     pub fn wake_at(&self, bytes: usize) -> bool {
         use std::os::fd::AsRawFd;
-        let Stream::Tcp(stream) = self else { return false };
+        let Stream::Tcp(stream) = self else {
+            return false;
+        };
         let value = bytes as libc::c_int;
         // SAFETY: the descriptor is open as long as `stream` is borrowed, and the option value is a C int
         // that lives over the call, with its own size given.

@@ -253,7 +253,7 @@ impl Drive {
             Rest::Keep => self.stay(),
             // A cancel request on its way must not hit pgweir's own question.
             Rest::Ask if self.cancelling.get() > 0 => {
-                self.control.enter(State::Active, self.worker.clock.ms());
+                self.control.enter(State::Idle, self.worker.clock.ms());
             }
             Rest::Ask => self.inspect(),
             Rest::Release => self.release(),
@@ -291,7 +291,7 @@ impl Drive {
 
     fn release(&mut self) {
         if self.cancelling.get() > 0 {
-            return self.control.enter(State::Active, self.worker.clock.ms());
+            return self.control.enter(State::Idle, self.worker.clock.ms());
         }
         if let Some(lease) = self.lease.take() {
             lease.give_back();
@@ -646,6 +646,8 @@ impl Drive {
                 .query_time
                 .observe_us(now.saturating_sub(self.started_us));
             self.started_us = now;
+            // What follows in a pipeline has a time of its own.
+            self.control.since_ms.set(now / 1000);
         }
         if tally.transactions > 0 {
             counters.transactions.add(tally.transactions.into());

@@ -529,15 +529,17 @@ impl Session {
     // --- what a text lets one expect ---
 
     fn expect(&mut self, traits: Traits, text: &[u8]) {
+        // What is dropped or closed may have been what holds the server.
+        let unpins = self.pins.iter().any(|pin| match pin {
+            PinReason::TemporaryTable => traits.has(Traits::DDL),
+            PinReason::HoldCursor => sql::has_statement(text, "close"),
+            _ => false,
+        });
+        self.doubt.state |= unpins;
         if traits == Traits::NONE {
             return;
         }
-        // What is dropped may have been the temporary table that holds the server.
-        let unpins = traits.has(Traits::DDL) && self.pins.contains(&PinReason::TemporaryTable);
-        if unpins
-            || traits.has(Traits::STATE)
-            || (traits.has(Traits::EXECUTES) && self.executes_state())
-        {
+        if traits.has(Traits::STATE) || (traits.has(Traits::EXECUTES) && self.executes_state()) {
             self.doubt.state = true;
             for name in sql::dotted(text) {
                 self.note_custom(&name);

@@ -72,7 +72,9 @@ fn timeout(name: &str) {
             client.send(&extended("SELECT pg_sleep(30)"));
             assert_eq!(client.reply().sqlstate(), "57014");
             assert!(begun.elapsed() < Duration::from_secs(10));
-            // Many short ones are no long one.
+            // Many short ones are no long one, one by one or in a pipeline.
+            client.send(&extended("SELECT pg_sleep(0.04)").repeat(15));
+            (0..15).for_each(|_| assert_eq!(client.reply().error, None));
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_millis(600) {
                 assert_eq!(client.query("SELECT pg_sleep(0.01)").error, None);
