@@ -6,6 +6,7 @@ use super::exchange::{Kind, Undo};
 use super::heal::Kept;
 use super::{Desk, HOLD_MAX, Need, Session, Step};
 use crate::error::ClientError;
+use crate::observe::counters::PinReason;
 use crate::pool::memory::StatementId;
 use crate::pool::settings::PoolMode;
 use crate::pool::statement::{self, Statement};
@@ -571,6 +572,13 @@ impl Session {
     // --- what a text lets one expect ---
 
     fn expect(&mut self, traits: Traits, text: &[u8]) {
+        // What is dropped or closed may have been what holds the server.
+        let unpins = self.pins.iter().any(|pin| match pin {
+            PinReason::TemporaryTable => traits.has(Traits::DDL),
+            PinReason::HoldCursor => sql::has_statement(text, "close"),
+            _ => false,
+        });
+        self.doubt.state |= unpins;
         if traits == Traits::NONE {
             return;
         }
