@@ -285,6 +285,19 @@ impl Pool {
         }
     }
 
+    /// The same to those only who need a server that was opened with these parameters.
+    pub(super) fn fail_waiters_of(&self, startup: Option<&Arc<[(Text, Text)]>>, error: &ClientError) {
+        let all = std::mem::take(&mut *self.waiters.borrow_mut());
+        let (failing, staying): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|waiter| waiter.startup.as_ref() == startup);
+        self.waiters.borrow_mut().extend(staying);
+        for waiter in failing {
+            self.counters.clients_waiting.add(-1);
+            waiter.settle(Err(error.clone()));
+        }
+        self.note_hunger();
+    }
+
     /// Closes a server and lets another be opened in its place.
     pub(super) fn retire(self: &Rc<Self>, server: Server) {
         server.close();

@@ -1,8 +1,10 @@
 //! Opening server connections: how many, how fast, and what happens when it does not work.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::baggage::Text;
 use super::lend::Pool;
 use super::server::{Opened, Opening, Server, ServerError, open};
 use crate::error::ClientError;
@@ -58,7 +60,8 @@ impl Pool {
         if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
             tokio::time::sleep(pause).await;
         }
-        let outcome = self.attempt().await;
+        let startup = self.wanted_startup();
+        let outcome = self.attempt(startup.clone()).await;
         self.opening.set(self.opening.get() - 1);
         match outcome {
             Ok(server) => {
@@ -76,14 +79,19 @@ impl Pool {
                 self.ensure_open();
                 self.ask_others();
             }
+            Err(error) if startup.is_some() && error.blames_settings() => {
+                // Only those clients brought the settings that the server refuses; to others it is open.
+                self.free_place();
+                self.fail_waiters_of(startup.as_ref(), &client_error(&error));
+                self.ensure_open();
+            }
             Err(error) => self.note_failure(&error),
         }
     }
 
     /// Tries the servers of the database in order.
-    async fn attempt(&self) -> Result<Server, ServerError> {
+    async fn attempt(&self, startup: Option<Arc<[(Text, Text)]>>) -> Result<Server, ServerError> {
         let config = self.config.borrow().clone();
-        let startup = self.wanted_startup();
         let mut last = ServerError::Unreachable("the database has no servers in its settings".into());
         for address in &config.settings.servers {
             let opening = Opening {

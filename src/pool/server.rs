@@ -74,6 +74,15 @@ impl ServerError {
     }
 }
 
+impl ServerError {
+    /// Whether the start-up parameters are at fault: a value that cannot be, a setting that is not there
+    /// or that this user may not make.
+    pub fn blames_settings(&self) -> bool {
+        let codes: [&[u8]; 6] = [b"22023", b"42704", b"42501", b"55P02", b"42601", b"42602"];
+        matches!(self, ServerError::Refused { sqlstate, .. } if codes.contains(&&sqlstate[..]))
+    }
+}
+
 impl From<std::io::Error> for ServerError {
     fn from(error: std::io::Error) -> Self {
         ServerError::Unreachable(error.to_string())

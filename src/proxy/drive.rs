@@ -57,6 +57,9 @@ pub struct Drive {
     pub startup: Option<Arc<[(Text, Text)]>>,
     /// The client's input waits for a server.
     pub(super) wants_server: bool,
+    /// It waits for answers of the server it has; then it is looked at again.
+    wants_answers: bool,
+    again: bool,
     pub draining: bool,
     /// Cancel requests on their way to the server; until they are through it serves nobody else.
     pub cancelling: Rc<std::cell::Cell<u32>>,
@@ -113,6 +116,8 @@ impl Drive {
             chore: None,
             startup,
             wants_server: false,
+            wants_answers: false,
+            again: false,
             draining: false,
             cancelling: Rc::default(),
             started_us: 0,
@@ -221,6 +226,7 @@ impl Drive {
         self.from_server.input.release(&self.worker.slab);
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
         server_sent.map_err(|error| self.lost_server(&error.to_string()))?;
+        self.again |= std::mem::take(&mut self.wants_answers);
         if let Need::Broken(what) = step.need {
             return Err(Farewell::ServerBroken(what));
         }
@@ -232,10 +238,13 @@ impl Drive {
     /// Reads what the client sent and passes it on.
     fn pull_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Farewell> {
         // Whoever does not read answers is asked for no more questions: pgweir answers some of them itself.
-        if !self.from_client.unsent.is_empty() || self.from_server.unsent.len() > UNSENT_MAX {
+        if self.wants_answers
+            || !self.from_client.unsent.is_empty()
+            || self.from_server.unsent.len() > UNSENT_MAX
+        {
             return Ok(false);
         }
-        if !self.wants_server {
+        if !self.wants_server && !self.again {
             match self.client.poll_fill(cx, &mut self.from_client.input, &self.worker.slab) {
                 Poll::Pending => {
                     self.from_client.bulk.poll(&self.client, cx);
@@ -249,7 +258,7 @@ impl Drive {
                 Poll::Ready(Err(error)) => return Err(Farewell::ClientLost(error.to_string())),
             }
         }
-        self.wants_server = false;
+        (self.wants_server, self.again) = (false, false);
         self.on_client(cx)?;
         Ok(true)
     }
@@ -314,6 +323,10 @@ impl Drive {
                 Ok(())
             }
             Need::Server => self.want_server(),
+            Need::Answers => {
+                self.wants_answers = true;
+                Ok(())
+            }
             Need::Close => Err(Farewell::ClientLeft),
             Need::Refuse(error) => Err(Farewell::Refused(error)),
             Need::Broken(what) => Err(Farewell::ServerBroken(what)),

@@ -22,6 +22,9 @@ enum Taken {
     Not(Need),
 }
 
+/// A name that is being taken away, and what it stands for.
+type Taking = (Vec<u8>, Rc<Statement>);
+
 /// A frame, or as much of it as has arrived.
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'a> {
@@ -115,6 +118,14 @@ impl Session {
                 self.take_large(input, frame, desk)
             };
         }
+        if self.must_wait(frame.head.tag, frame.body, desk) {
+            // The server keeps its answers back until it is asked for them.
+            if self.exchange.open_group && !std::mem::replace(&mut self.flushed, true) {
+                desk.to_server.own(input).extend_from_slice(&reply::FLUSH);
+            }
+            return Taken::Not(Need::Answers);
+        }
+        self.flushed = false;
         self.begin_group(frame.head.tag, desk);
         match frame.head.tag {
             tag::QUERY => self.query(input, frame, desk),
@@ -245,13 +256,20 @@ impl Session {
         let traits = sql::traits(text);
         self.expect(traits, text);
         let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names() && !in_group;
-        match if names { self.translate(text, input, desk) } else { None } {
+        let translated = names.then(|| self.translate(text, input, desk)).flatten();
+        let mut taken = None;
+        match translated {
             None => self.pass(input, frame, desk),
-            Some(text) => reply::frame(desk.to_server.own(input), tag::QUERY, |out| reply::cstr(out, &text)),
+            Some((text, name)) => {
+                taken = name;
+                reply::frame(desk.to_server.own(input), tag::QUERY, |out| reply::cstr(out, &text));
+            }
         }
         self.exchange.push(Kind::Query);
-        // In an extended exchange an error may make the server skip the Query.
-        if in_group && dropped.is_some() {
+        if let Some((name, statement)) = taken {
+            self.note_undo(&name, Some(statement));
+        } else if (in_group && dropped.is_some()) || self.exchange.syncs > 0 {
+            // An error may make the server skip the Query, or bring back what it took.
             self.note_undo(b"", dropped);
         }
     }
@@ -265,8 +283,14 @@ impl Session {
     }
 
     /// DEALLOCATE and EXECUTE of a statement that was prepared by protocol: the same under the name that
-    /// the server knows. `None`: the name is not one of those.
-    pub(super) fn translate(&mut self, text: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Option<Vec<u8>> {
+    /// the server knows, and the statement that goes if the Query succeeds. `None`: the name is not one of
+    /// those.
+    fn translate(
+        &mut self,
+        text: &[u8],
+        input: &[u8],
+        desk: &mut Desk<'_>,
+    ) -> Option<(Vec<u8>, Option<Taking>)> {
         let named = name::of(text)?;
         if named.verb == Verb::DeallocateAll {
             return None;
@@ -279,14 +303,19 @@ impl Session {
             desk.to_server.own(input).extend_from_slice(&reply::SYNC);
             self.exchange.push_hidden(Kind::Sync, None);
         }
-        if named.verb == Verb::Deallocate {
-            self.prepared.put(&named.name, None);
-            if let Some(memory) = &mut desk.memory {
-                memory.forget(statement.id);
-            }
-        }
         let (name, length) = statement.name();
-        Some([&text[..named.at.start], &name[..length], &text[named.at.end..]].concat())
+        let (before, after) = (&text[..named.at.start], &text[named.at.end..]);
+        let text = [before, &name[..length], after].concat();
+        if named.verb != Verb::Deallocate {
+            return Some((text, None));
+        }
+        self.prepared.put(&named.name, None);
+        if let Some(memory) = &mut desk.memory {
+            memory.forget(statement.id);
+        }
+        // Of several statements in one text another may be the one that fails.
+        let taking = named.alone.then_some((named.name, statement));
+        Some((text, taking))
     }
 
     // --- frames too large to be seen whole ---

@@ -71,6 +71,10 @@ pub struct Exchange {
     pub open_group: bool,
     /// Something that is queued, or was until lately, opens a transaction block.
     pub begun: bool,
+    /// Something that is queued, or was until lately, may take every prepared statement away.
+    pub clears: bool,
+    /// Sync messages in the queue.
+    pub syncs: usize,
 }
 
 /// What happens to one answer frame.
@@ -85,10 +89,12 @@ const KEEP_QUEUE: usize = 16;
 
 impl Exchange {
     pub fn push(&mut self, kind: Kind) {
+        self.syncs += usize::from(kind == Kind::Sync);
         self.queue.push_back(Item { kind, hidden: false, statement: None, undo: None });
     }
 
     pub fn push_hidden(&mut self, kind: Kind, statement: Option<StatementId>) {
+        self.syncs += usize::from(kind == Kind::Sync);
         self.queue.push_back(Item { kind, hidden: true, statement, undo: None });
     }
 
@@ -134,6 +140,7 @@ impl Exchange {
     pub fn begin_copy_in(&mut self) {
         while self.queue.get(1).is_some_and(|item| item.kind == Kind::Sync) {
             self.queue.remove(1);
+            self.syncs -= 1;
         }
         self.copying_in = !self.queue.iter().any(|item| item.kind == Kind::CopyEnd);
         self.open_group |= !self.queue.iter().any(|item| item.kind.ends_with_ready());
@@ -158,7 +165,11 @@ impl Exchange {
         self.copying_both = false;
         let item = self.queue.pop_front_if(|item| item.kind.ends_with_ready());
         self.drop_copy_ends();
+        if item.as_ref().is_some_and(|item| item.kind == Kind::Sync) {
+            self.syncs -= 1;
+        }
         self.begun &= !self.queue.is_empty();
+        self.clears &= !self.queue.is_empty();
         item
     }
 }

@@ -25,6 +25,7 @@ impl Session {
             }
         }
         self.exchange.begun |= traits.has(Traits::BEGINS);
+        self.exchange.clears |= sql::clears(traits, text);
         self.doubt.local |= traits.has(Traits::LOCAL);
         self.doubt.schema |= traits.has(Traits::DDL);
     }

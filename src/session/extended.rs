@@ -23,11 +23,13 @@ impl Session {
         if !parse.name.is_empty() && self.prepared.get(parse.name).is_some() {
             return self.parse_again(input, frame, parse, desk);
         }
-        if self.baggage.prepared().contains_key(parse.name) && !self.doubt.state {
-            // SQL made the name on this server, which will say so.
-            return self.pass_asking(input, frame, Kind::Parse, desk);
+        if !parse.name.is_empty() && (self.doubt.state || self.baggage.prepared().contains_key(parse.name)) {
+            self.try_name(parse.name, input, desk);
         }
-        let statement = self.statement_for(parse, desk);
+        let statement = self.shared_for(parse, desk).unwrap_or_else(|| {
+            let unnamed = parse.name.is_empty();
+            desk.interner.private(parse.text, parse.types, unnamed)
+        });
         let id = statement.id;
         let known = statement.shared && desk.memory.as_mut().is_some_and(|memory| memory.knows(id));
         if !known {
@@ -47,15 +49,22 @@ impl Session {
         self.note_undo(parse.name, previous);
     }
 
-    pub(super) fn statement_for(&mut self, parse: Parse<'_>, desk: &mut Desk<'_>) -> Rc<Statement> {
+    /// The statement that others may have prepared already; `None` when this one has to be the client's own.
+    pub(in crate::session) fn shared_for(
+        &self,
+        parse: Parse<'_>,
+        desk: &mut Desk<'_>,
+    ) -> Option<Rc<Statement>> {
         let unnamed = parse.name.is_empty();
         let alone = self.doubt.any()
             || self.exchange.may_have_failed()
             || (unnamed && !self.reuse_unnamed)
             || !self.pins.is_empty();
         let context = (self.baggage.meaning(), desk.epoch);
-        let shared = if alone { None } else { desk.interner.shared(parse.text, parse.types, context) };
-        shared.unwrap_or_else(|| desk.interner.private(parse.text, parse.types, unnamed))
+        if alone {
+            return None;
+        }
+        desk.interner.shared(parse.text, parse.types, context)
     }
 
     /// Notes that the server is about to get this statement, closing another one if it has too many.
@@ -111,6 +120,13 @@ impl Session {
         self.exchange.push_hidden(Kind::Parse, None);
         self.pass_asking(input, frame, Kind::Parse, desk);
         self.prepared.put_stray(parse.name);
+    }
+
+    /// SQL may have made this name on the server: an error that it is taken is then the server's own.
+    fn try_name(&mut self, name: &[u8], input: &[u8], desk: &mut Desk<'_>) {
+        reply::parse(desk.to_server.own(input), name, b"", b"\0\0");
+        self.exchange.push_hidden(Kind::Parse, None);
+        self.close_hidden(name, None, input, desk);
     }
 
     pub(super) fn bind(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {

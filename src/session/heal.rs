@@ -1,5 +1,5 @@
-//! Heals `cached plan must not change result type`: a statement that pgweir kept on a server fails there
-//! after a schema change, where a Parse of the client's own would have worked. The group of messages is
+//! Heals `cached plan must not change result type` and its like: a statement that pgweir kept on a server
+//! fails there after a schema change, where a Parse of the client's own would have worked or failed itself. The group of messages is
 //! kept while its answer is awaited, and runs again on the statement parsed anew. Pure.
 
 use super::exchange::Kind;
@@ -66,10 +66,10 @@ impl Session {
         }
     }
 
-    /// An error came, and nothing else of the group: when it is the one that can be healed, sends the
-    /// group again and returns true; the client must then not see the error.
+    /// An error came, and nothing else of the group: when it is one that can be healed, sends the group
+    /// again and returns true; the client must then not see the error.
     pub(in crate::session) fn heal(&mut self, error: &[u8], desk: &mut Desk<'_>) -> bool {
-        if std::mem::take(&mut self.kept) != Kept::Whole || !is_stale_plan(error) {
+        if std::mem::take(&mut self.kept) != Kept::Whole || !may_be_stale(error) {
             return false;
         }
         let mut queue = self.exchange.queue.iter();
@@ -81,7 +81,11 @@ impl Session {
             return false;
         };
         let group = std::mem::take(&mut memory.group);
-        let heals = may_run_again(&group);
+        let heals = match first_use(&group) {
+            Some(Use::Parsed) => true,
+            Some(Use::Asked) => is_stale_plan(error),
+            None => false,
+        };
         if heals {
             let tally = self.tally;
             self.replay(id, &group, desk);
@@ -114,51 +118,63 @@ impl Session {
     }
 }
 
-/// Only PostgreSQL's check of kept plans: other errors of this SQLSTATE are the client's affair. The
-/// message is translated, the routine's name is not.
+/// PostgreSQL's own check of kept plans. The message is translated, the routine's name is not.
 fn is_stale_plan(error: &[u8]) -> bool {
     sqlstate(error) == *b"0A000" && error_field(error, b'R') == Some(b"RevalidateCachedQuery")
 }
 
-/// Whether the client cannot tell a second run of the group from a first one on a fresh statement: it
-/// parses the statement here, or asks here what its result looks like. A client that prepared the
-/// statement long ago, and knows its result from then, must see the error.
-fn may_run_again(group: &[u8]) -> bool {
+/// Errors that come of a statement which was parsed under another schema: what it names is gone or means
+/// something else, or somebody took the statement itself away.
+fn may_be_stale(error: &[u8]) -> bool {
+    let code = sqlstate(error);
+    code.starts_with(b"42") || is_stale_plan(error) || [*b"26000", *b"3F000", *b"XX000"].contains(&code)
+}
+
+/// What a group does with the statement that it uses first.
+#[derive(Debug, PartialEq, Eq)]
+enum Use {
+    /// It parses it, so whatever the first run said of it, a Parse of the client's own would have been fresh.
+    Parsed,
+    /// It asks what the result looks like, so a result of another type surprises nobody.
+    Asked,
+}
+
+/// `None`: a client that prepared the statement long ago, and knows its result from then.
+fn first_use(group: &[u8]) -> Option<Use> {
     let mut rest = group;
-    let mut failed: Option<(&[u8], &[u8])> = None;
+    let mut used: Option<(&[u8], &[u8])> = None;
     let mut parsed: Vec<&[u8]> = Vec::new();
     while let Ok(Some(head)) = wire::head(rest)
-        && rest.len() >= head.size
+        && let Some(body) = rest.get(HEADER..head.size)
     {
-        let body = &rest[HEADER..head.size];
         rest = &rest[head.size..];
         let target = Target::read(body);
-        match (head.tag, failed) {
-            (tag::PARSE, None) => parsed.extend(Parse::read(body).map(|parse| parse.name)),
+        match (head.tag, used) {
+            (tag::PARSE, None) => parsed.push(Parse::read(body)?.name),
             (tag::BIND, None) => {
-                let Some(bind) = Bind::read(body) else {
-                    return false;
-                };
+                let bind = Bind::read(body)?;
                 if parsed.contains(&bind.statement) {
-                    return true;
+                    return Some(Use::Parsed);
                 }
-                failed = Some((bind.statement, bind.portal));
+                used = Some((bind.statement, bind.portal));
             }
-            // A Describe that fails first is itself the question.
             (tag::DESCRIBE, None) => {
-                return target.is_some_and(|target| target.kind == TargetKind::Statement);
+                let target = target.filter(|target| target.kind == TargetKind::Statement)?;
+                let is_parsed = parsed.contains(&target.name);
+                return Some(if is_parsed { Use::Parsed } else { Use::Asked });
             }
             (tag::DESCRIBE, Some((statement, portal))) => {
-                let asks = target.is_some_and(|target| match target.kind {
+                let target = target?;
+                let asks = match target.kind {
                     TargetKind::Statement => target.name == statement,
                     TargetKind::Portal => target.name == portal,
-                });
+                };
                 if asks {
-                    return true;
+                    return Some(Use::Asked);
                 }
             }
             _ => {}
         }
     }
-    false
+    None
 }

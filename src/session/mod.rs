@@ -12,6 +12,7 @@ pub mod extended;
 pub mod heal;
 pub mod limits;
 pub mod out;
+mod pending;
 pub mod prepared;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
@@ -58,6 +59,8 @@ pub struct Session {
     pub startup: Rc<Baggage>,
     pub(in crate::session) doubt: Doubt,
     pub(in crate::session) kept: heal::Kept,
+    /// The server was asked for answers that the client's input waits for.
+    pub(in crate::session) flushed: bool,
     /// Custom settings that this session may have made; asked for when the server's state is.
     pub custom: Vec<Vec<u8>>,
     /// Why the server stays with this session between transactions; empty: it does not.
@@ -126,6 +129,8 @@ pub enum Need {
     Bytes(usize),
     /// A server, before the rest of the input can be looked at.
     Server,
+    /// Answers of the server: call again when some have come. Until then further input waits.
+    Answers,
     /// The client said goodbye.
     Close,
     /// The stream cannot be followed; tell the client, then close both sides.
@@ -162,6 +167,7 @@ impl Session {
             startup,
             doubt: Doubt::default(),
             kept: heal::Kept::Nothing,
+            flushed: false,
             custom: Vec::new(),
             pins: Vec::new(),
             tally: Tally::default(),

@@ -1,7 +1,7 @@
 //! What a server answers: matched with what it was asked, passed on or kept from the client. Rows are cut
 //! by their headers only. Pure.
 
-use super::exchange::{Fate, Item, Kind};
+use super::exchange::{Fate, Kind};
 use super::heal::Kept;
 use super::{Desk, Need, Session, Step};
 use crate::net::buffer::BUFFER;
@@ -80,8 +80,12 @@ impl Session {
     /// Matches one answer with its question.
     fn answer(&mut self, tag: u8, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Result<Fate, String> {
         match tag {
-            tag::NOTICE | tag::NOTIFICATION => return Ok(Fate::Show),
+            tag::NOTICE | tag::NOTIFICATION => {
+                self.show_fakes_before(input, desk);
+                return Ok(Fate::Show);
+            }
             tag::PARAMETER_STATUS => {
+                self.show_fakes_before(input, desk);
                 if let (Some((name, value)), Some(memory)) = (parameter(body), &mut desk.memory) {
                     memory.report(name, value);
                 }
@@ -166,6 +170,7 @@ impl Session {
         let simple = self.exchange.queue.front().is_none_or(|item| item.kind.ends_with_ready());
         if simple {
             self.exchange.copying_in = false;
+            self.undo_query(desk.memory.as_deref_mut());
         } else if !fatal {
             let skipped = self.exchange.skip_to_sync();
             self.undo(skipped, desk.memory.as_deref_mut());
@@ -194,32 +199,6 @@ impl Session {
         true
     }
 
-    /// The server did not run these, latest first; the last of them is the one that failed.
-    pub(in crate::session) fn undo(&mut self, skipped: Vec<Item>, memory: Option<&mut Memory>) {
-        let failed = skipped.len().saturating_sub(1);
-        let mut memory = memory;
-        for (at, item) in skipped.into_iter().enumerate() {
-            if let (Some(memory), Some(id)) = (&mut memory, item.statement) {
-                match item.kind {
-                    Kind::Close => memory.remember(id),
-                    Kind::Bind | Kind::Describe => {}
-                    _ => {
-                        memory.forget(id);
-                        if memory.unnamed == Some(id) {
-                            memory.unnamed = None;
-                        }
-                    }
-                }
-            }
-            let Some(mut undo) = item.undo else { continue };
-            // PostgreSQL drops the unnamed statement before it looks at the new text.
-            if at == failed && undo.name.is_empty() {
-                undo.previous = None;
-            }
-            self.prepared.restore(*undo);
-        }
-    }
-
     /// DISCARD ALL and DEALLOCATE ALL took every prepared statement, those of pgweir too.
     fn note_discard(&mut self, tag: u8, body: &[u8], memory: Option<&mut Memory>) {
         if tag == tag::COMMAND_COMPLETE && matches!(body, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
@@ -238,6 +217,16 @@ impl Session {
                 _ => &reply::CLOSE_COMPLETE,
             };
             desk.to_client.own(input).extend_from_slice(frame);
+        }
+    }
+
+    /// The same ahead of what the server says of its own accord; a group of which something was shown is not
+    /// run again.
+    fn show_fakes_before(&mut self, input: &[u8], desk: &mut Desk<'_>) {
+        let front = self.exchange.queue.front();
+        if front.is_some_and(|item| item.kind.is_fake()) {
+            self.kept = Kept::Nothing;
+            self.show_fakes(input, desk);
         }
     }
 

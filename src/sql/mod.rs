@@ -61,6 +61,12 @@ pub fn has_statement(text: &[u8], keyword: &str) -> bool {
     text.split(|&byte| byte == b';').any(starts)
 }
 
+/// Whether a text with these traits may take away every prepared statement (DISCARD ALL, DEALLOCATE ALL).
+pub fn clears(traits: Traits, text: &[u8]) -> bool {
+    let has = |word: &[u8]| text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    traits.has(Traits::RESETS.with(Traits::NAMES_STATEMENT)) && (has(b"discard") || has(b"deallocate"))
+}
+
 /// Cuts white space and comments (nested ones too) off the front.
 pub fn skip_blank(mut text: &[u8]) -> &[u8] {
     loop {

@@ -9,6 +9,7 @@ use crate::error::ClientError;
 
 pub const PARSE_COMPLETE: [u8; 5] = *b"1\0\0\0\x04";
 pub const CLOSE_COMPLETE: [u8; 5] = *b"3\0\0\0\x04";
+pub const FLUSH: [u8; 5] = *b"H\0\0\0\x04";
 pub const SYNC: [u8; 5] = *b"S\0\0\0\x04";
 pub const TERMINATE: [u8; 5] = *b"X\0\0\0\x04";
 

@@ -117,6 +117,8 @@ struct Stage {
     /// What the last line put in, for `same`.
     last: Vec<u8>,
     outcome: Option<Need>,
+    /// The client's input waits for answers.
+    waits: bool,
     rest: &'static str,
     counts: BTreeMap<&'static str, u32>,
 }
@@ -139,6 +141,7 @@ impl Stage {
             aligned: Vec::new(),
             last: Vec::new(),
             outcome: None,
+            waits: false,
             rest: "release",
             counts: BTreeMap::new(),
         }
@@ -231,7 +234,9 @@ impl Stage {
             let (piece, tail) = rest.split_at(cuts.next(rest.len()));
             rest = tail;
             self.client_input.extend(piece);
-            self.client_turns()?;
+            if !self.waits {
+                self.client_turns()?;
+            }
             if self.outcome.is_some() {
                 return Ok(());
             }
@@ -261,6 +266,10 @@ impl Stage {
                         self.to_client.extend(answer);
                     }
                 },
+                Need::Answers => {
+                    self.waits = true;
+                    return Ok(());
+                }
                 need => {
                     self.outcome = Some(need);
                     return Ok(());
@@ -310,6 +319,9 @@ impl Stage {
             }
             if self.server_input.is_empty() {
                 self.settle();
+            }
+            if std::mem::take(&mut self.waits) {
+                self.client_turns()?;
             }
         }
         if self.server_input.is_empty() { Ok(()) } else { Err("bytes were left over".to_owned()) }
@@ -432,6 +444,7 @@ fn name(need: &Need) -> String {
     match need {
         Need::Bytes(_) => "bytes".to_owned(),
         Need::Server => "server".to_owned(),
+        Need::Answers => "answers".to_owned(),
         Need::Close => "close".to_owned(),
         Need::Refuse(error) => format!("refuse {}", error.sqlstate),
         Need::Broken(_) => "broken".to_owned(),
