@@ -4,8 +4,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Size of a read buffer: a burst of several of PostgreSQL's 8 KiB sends fits.
-pub const BUFFER: usize = 32 * 1024;
+/// Size of a read buffer: a helping of several of PostgreSQL's 8 KiB sends fits. Only the pages that bytes were
+/// read into cost memory.
+pub const BUFFER: usize = 64 * 1024;
 
 /// Free buffers a worker keeps; more than this many sessions are rarely busy in one instant.
 const FREE_MAX: usize = 64;

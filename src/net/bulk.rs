@@ -11,15 +11,15 @@ use tokio::time::{Instant, Sleep};
 
 use super::stream::Stream;
 
-/// Bytes of one answer after which it counts as long: the extra millisecond at its end is then small
+/// Bytes of one answer after which it counts as long: the extra milliseconds at its end are then few
 /// beside the time it took.
 const LONG: usize = 1024 * 1024;
 
 /// Bytes to wait for. Less than a read buffer, so that one read empties the socket.
-const HELPING: usize = 24 * 1024;
+const HELPING: usize = 48 * 1024;
 
-/// How long to wait for a whole helping: one tick of the timer.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// How long to wait for a whole helping: what a server takes for it that sends 12 MB/s.
+const PATIENCE: Duration = Duration::from_millis(4);
 
 /// One direction of a connection.
 #[derive(Default)]

@@ -25,6 +25,8 @@ pub struct Shared {
     open: AtomicUsize,
     /// Workers whose clients wait while others hold all servers.
     hungry: AtomicUsize,
+    /// Told when a worker wants a place, and when a place is free for one.
+    notice: tokio::sync::Notify,
     epoch: AtomicU64,
 }
 
@@ -46,6 +48,8 @@ pub struct Pool {
     pub(super) failure: RefCell<Option<Failure>>,
     pub(super) succeeded: Cell<bool>,
     hungry: Cell<bool>,
+    /// The worker ends: nothing is opened any more.
+    pub(super) closed: Cell<bool>,
     pub(super) keys: RefCell<Option<ClientKeys>>,
     welcomes: RefCell<HashMap<u64, Rc<Welcome>>>,
 }
@@ -71,6 +75,10 @@ pub struct Welcome {
 
 /// Sets of start-up parameters remembered per pool; applications have a handful.
 const WELCOMES_MAX: usize = 256;
+
+/// How long a worker keeps a server that others wait for, where there are fewer servers than workers: long
+/// enough that opening connections is not most of the work.
+const TURN_MS: u64 = 100;
 
 /// The worker's time, read once per wake-up.
 #[derive(Default)]
@@ -123,7 +131,8 @@ impl Pool {
         clock: Rc<Clock>,
         (counters, interner): (Arc<PoolCounters>, Interner),
     ) -> Rc<Self> {
-        Rc::new(Pool {
+        let workers = config.workers;
+        let pool = Rc::new(Pool {
             database: database.to_owned(),
             user: user.to_owned(),
             config: RefCell::new(config),
@@ -138,9 +147,14 @@ impl Pool {
             failure: RefCell::default(),
             succeeded: Cell::new(false),
             hungry: Cell::new(false),
+            closed: Cell::new(false),
             keys: RefCell::default(),
             welcomes: RefCell::default(),
-        })
+        });
+        if workers > 1 {
+            tokio::task::spawn_local(pool.clone().share());
+        }
+        pool
     }
 
     /// A server at once, when one is idle and nobody waits. One that carries `baggage` already is
@@ -205,6 +219,7 @@ impl Pool {
         self.counters.clients_waiting.add(1);
         self.make_room(startup);
         self.ensure_open();
+        self.ask_others();
         Ticket {
             waiter,
             pool: self.clone(),
@@ -252,8 +267,11 @@ impl Pool {
                 || (lifetime > 0 && self.clock.ms() - server.opened_ms > lifetime)
                 || self.mine.get() > config.settings.pool.max_size
         };
-        if outlived || self.owes_a_share() {
+        if outlived {
             return self.retire(server);
+        }
+        if self.owes_a_share(&server) {
+            return self.yield_place(server);
         }
         let Some(waiter) = self.next_waiter() else {
             self.counters.servers_idle.add(1);
@@ -262,6 +280,7 @@ impl Pool {
         };
         if waiter.startup != server.startup {
             self.waiters.borrow_mut().push_front(waiter);
+            self.counters.clients_waiting.add(1);
             return self.retire(server);
         }
         self.counters.servers_active.add(1);
@@ -315,11 +334,14 @@ impl Pool {
     pub(super) fn free_place(&self) {
         self.shared.open.fetch_sub(1, Relaxed);
         self.mine.set(self.mine.get() - 1);
+        if self.others_hungry() {
+            self.shared.notice.notify_waiters();
+        }
     }
 
     /// Lets other workers know whether clients wait here for want of connections.
     pub(super) fn note_hunger(&self) {
-        let hungry = !self.waiters.borrow().is_empty();
+        let hungry = self.waiting() > self.opening.get();
         if hungry != self.hungry.replace(hungry) {
             if hungry {
                 self.shared.hungry.fetch_add(1, Relaxed);
@@ -329,16 +351,64 @@ impl Pool {
         }
     }
 
-    /// Whether a worker with nothing waits while this one holds more than its share.
-    fn owes_a_share(&self) -> bool {
-        let others = self.shared.hungry.load(Relaxed) - usize::from(self.hungry.get());
-        if others == 0 {
+    pub(super) fn others_hungry(&self) -> bool {
+        self.shared.hungry.load(Relaxed) > usize::from(self.hungry.get())
+    }
+
+    /// Clients wait here: a worker with idle servers may give one up.
+    pub(super) fn ask_others(&self) {
+        if self.hungry.get() {
+            self.shared.notice.notify_waiters();
+        }
+    }
+
+    /// Gives and takes places as the workers need them.
+    async fn share(self: Rc<Self>) {
+        let shared = self.shared.clone();
+        loop {
+            // Made before looking, so that no notice is missed in between.
+            let notice = shared.notice.notified();
+            let full = self.open_servers() >= self.config.borrow().settings.pool.max_size;
+            if full && self.others_hungry() {
+                self.give_up_idle();
+            } else if self.waiting() > 0 {
+                self.ensure_open();
+            }
+            notice.await;
+        }
+    }
+
+    /// The server that was idle longest makes room for another worker's client.
+    fn give_up_idle(self: &Rc<Self>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            return;
+        }
+        let server = idle.remove(0);
+        drop(idle);
+        self.counters.servers_idle.add(-1);
+        self.yield_place(server);
+    }
+
+    /// Closes a server and leaves its place to whoever is quicker, which is not this worker.
+    fn yield_place(&self, server: Server) {
+        server.close();
+        self.counters.servers_closed.add(1);
+        self.free_place();
+    }
+
+    /// Whether this server should be another worker's: that one has clients waiting, and this one holds more
+    /// than its share, or needs none, or there are fewer servers than workers and it has had its turn.
+    fn owes_a_share(&self, server: &Server) -> bool {
+        if !self.others_hungry() {
             return false;
         }
         let config = self.config.borrow();
-        let share = (config.settings.pool.max_size / config.workers).max(1);
+        let max = config.settings.pool.max_size;
+        let share = (max / config.workers).max(1);
         self.mine.get() > share
-            || (self.waiting() == 0 && self.open_servers() >= config.settings.pool.max_size)
+            || (self.waiting() == 0 && self.open_servers() >= max)
+            || (max < config.workers && self.clock.ms() - server.opened_ms >= TURN_MS)
     }
 
     // --- schema and welcomes ---
@@ -403,6 +473,12 @@ impl Pool {
         self.counters.servers_idle.add(-(retired.len() as i64));
         retired.into_iter().for_each(|server| self.retire(server));
         self.ensure_open();
+    }
+
+    /// Says goodbye to the idle servers and opens no others, whoever waits.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.idle.borrow_mut().drain(..).for_each(Server::close);
     }
 
     /// Nobody uses this pool: no server, nobody waiting.

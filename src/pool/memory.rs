@@ -16,6 +16,9 @@ pub struct Memory {
     pub unnamed: Option<StatementId>,
     /// Values the server reported with ParameterStatus, by name.
     pub parameters: Vec<(String, String)>,
+    /// The messages that its session may have to send once more; kept here because clients are many and
+    /// servers few.
+    pub group: Vec<u8>,
     /// Statement → when it was used last, in uses.
     statements: HashMap<StatementId, u64, foldhash::fast::RandomState>,
     uses: u64,
@@ -29,6 +32,7 @@ impl Memory {
             baggage: Rc::default(),
             unnamed: None,
             parameters: Vec::new(),
+            group: Vec::new(),
             statements: HashMap::default(),
             uses: 0,
             statements_max: statements_max.max(1),

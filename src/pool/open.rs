@@ -27,11 +27,19 @@ const PATIENT_TIMES: u32 = 5;
 impl Pool {
     /// Opens connections for clients that wait and for `min_size`, within the pool's size.
     pub(super) fn ensure_open(self: &Rc<Self>) {
+        if self.closed.get() {
+            return;
+        }
         let (min, failing) = {
             let min = self.config.borrow().settings.pool.min_size;
             (min, self.failure.borrow().is_some())
         };
-        let missing = min.saturating_sub(self.open_servers());
+        // Spare connections do not take places that clients of other workers wait for.
+        let missing = if self.others_hungry() {
+            0
+        } else {
+            min.saturating_sub(self.open_servers())
+        };
         let wanted = self
             .waiting()
             .saturating_sub(self.opening.get())
@@ -77,6 +85,7 @@ impl Pool {
                 self.put(server);
                 // Those who waited while there was no hope get their servers now.
                 self.ensure_open();
+                self.ask_others();
             }
             Err(error) => self.note_failure(&error),
         }
@@ -178,8 +187,9 @@ pub fn client_error(error: &ServerError) -> ClientError {
 
 /// SQLSTATEs that a login can end with; anything else is `08004`, the server rejected the connection.
 fn known_sqlstate(sqlstate: [u8; 5]) -> &'static str {
-    const KNOWN: [&str; 8] = [
-        "28000", "28P01", "3D000", "42501", "53300", "57P03", "22023", "08P01",
+    const KNOWN: [&str; 15] = [
+        "28000", "28P01", "3D000", "42501", "53300", "57P03", "22023", "08P01", "55P02", "42704",
+        "0A000", "55000", "53200", "57P01", "57P02",
     ];
     KNOWN
         .into_iter()

@@ -436,16 +436,20 @@ impl Server {
         }
         let mut buffer = [0; 4096];
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let mut into = tokio::io::ReadBuf::new(&mut buffer);
-        let read = tokio::io::AsyncRead::poll_read(
-            std::pin::Pin::new(&mut self.stream),
-            &mut cx,
-            &mut into,
-        );
-        match read {
-            std::task::Poll::Pending => true,
-            std::task::Poll::Ready(Err(_)) => false,
-            std::task::Poll::Ready(Ok(())) => self.note(into.filled()),
+        loop {
+            let mut into = tokio::io::ReadBuf::new(&mut buffer);
+            let stream = std::pin::Pin::new(&mut self.stream);
+            match tokio::io::AsyncRead::poll_read(stream, &mut cx, &mut into) {
+                std::task::Poll::Pending => return true,
+                std::task::Poll::Ready(Err(_)) => return false,
+                // A server that was killed ends its stream without a word.
+                std::task::Poll::Ready(Ok(())) if into.filled().is_empty() => return false,
+                std::task::Poll::Ready(Ok(())) => {}
+            }
+            let news = into.filled().to_vec();
+            if !self.note(&news) {
+                return false;
+            }
         }
     }
 

@@ -49,6 +49,22 @@ pub fn name(id: StatementId) -> [u8; NAME] {
     name
 }
 
+/// Where a server-side name stands in `text`, and whose it is.
+pub fn find_name(text: &[u8]) -> Option<(usize, StatementId)> {
+    let digit = |byte: &u8| match byte {
+        b'0'..=b'9' => Some(StatementId::from(byte - b'0')),
+        b'a'..=b'v' => Some(StatementId::from(byte - b'a' + 10)),
+        _ => None,
+    };
+    memchr::memmem::find_iter(text, b"pgw_").find_map(|at| {
+        let digits = text.get(at + 4..at + NAME)?;
+        let id = digits
+            .iter()
+            .try_fold(0, |id: StatementId, byte| Some(id << 5 | digit(byte)?))?;
+        Some((at, id))
+    })
+}
+
 /// Texts a pool keeps. With `TEXT_MAX` this bounds a pool's texts to 80 MiB; typical texts of 300 bytes
 /// come to 1.5 MiB.
 const TEXTS_MAX: usize = 5_000;
@@ -181,5 +197,8 @@ mod tests {
     fn names_have_one_width() {
         assert_eq!(&name(0), b"pgw_0000000000");
         assert_eq!(&name(33), b"pgw_0000000011");
+        let text = [b"pgw_ is \"", &name(1_234_567)[..], b"\""].concat();
+        assert_eq!(find_name(&text), Some((9, 1_234_567)));
+        assert_eq!(find_name(b"pgw_000000000"), None);
     }
 }

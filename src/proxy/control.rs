@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
+use tokio::sync::oneshot;
+
 use crate::error::ClientError;
 use crate::observe::counters::PinReason;
 use crate::pool::lend::Pool;
@@ -32,8 +34,12 @@ impl State {
 /// What somebody else wants of the session; it looks at its next wake-up.
 #[derive(Debug)]
 pub enum Wish {
-    /// Cancel the statement that runs, or the wait for a server.
+    /// The client asks to cancel its statement, or its wait for a server.
     Cancel,
+    /// The statement has run for too long.
+    Interrupt,
+    /// A cancel request is through: a server that was held back for it may go.
+    Settle,
     /// Give up the wait for a server with this error, and go on.
     GiveUpWaiting(ClientError),
     /// End the session with this error.
@@ -53,7 +59,12 @@ pub struct Control {
     pub transaction_ms: Cell<u64>,
     pub server_pid: Cell<i32>,
     pub pinned_by: Cell<Option<PinReason>>,
-    wish: RefCell<Option<Wish>>,
+    /// At most one of each kind, in the order they came.
+    wishes: RefCell<Vec<Wish>>,
+    /// Cancel requests whose connections close when they are through.
+    cancellers: RefCell<Vec<oneshot::Sender<()>>>,
+    /// Another cancel request came while one was under way.
+    cancel_again: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -69,31 +80,66 @@ impl Control {
             transaction_ms: Cell::new(0),
             server_pid: Cell::new(0),
             pinned_by: Cell::new(None),
-            wish: RefCell::default(),
+            wishes: RefCell::default(),
+            cancellers: RefCell::default(),
+            cancel_again: Cell::new(false),
             waker: RefCell::default(),
         })
     }
 
-    /// Leaves a wish and wakes the session. The end of a session outranks anything else.
+    /// Leaves a wish and wakes the session.
     pub fn ask(&self, wish: Wish) {
-        let mut held = self.wish.borrow_mut();
-        if !matches!(*held, Some(Wish::End(_))) {
-            *held = Some(wish);
+        let mut held = self.wishes.borrow_mut();
+        let same = |known: &Wish| std::mem::discriminant(known) == std::mem::discriminant(&wish);
+        if !held.iter().any(same) {
+            held.push(wish);
         }
         drop(held);
         self.nudge();
     }
 
+    /// Asks to cancel. `through` is dropped when the server has been told, or when there was nothing to tell.
+    pub fn ask_cancel(&self, through: oneshot::Sender<()>) {
+        self.cancellers.borrow_mut().push(through);
+        self.ask(Wish::Cancel);
+    }
+
+    /// A cancel request waits until the one under way is through.
+    pub fn cancel_again(&self) {
+        self.cancel_again.set(true);
+    }
+
+    /// The cancel request is through, or there was nothing to cancel.
+    pub fn cancelled(&self) {
+        if self.cancel_again.take() {
+            return self.ask(Wish::Cancel);
+        }
+        self.cancellers.borrow_mut().clear();
+        self.ask(Wish::Settle);
+    }
+
     /// Wakes the session, so that it looks at where it stands.
-    pub fn nudge(&self) {
+    fn nudge(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
+    /// The next wish. Its end is what matters most to a session.
     #[inline]
     pub fn take_wish(&self) -> Option<Wish> {
-        self.wish.borrow_mut().take()
+        let mut held = self.wishes.borrow_mut();
+        if held.is_empty() {
+            return None;
+        }
+        let end = held.iter().position(|wish| matches!(wish, Wish::End(_)));
+        let wish = held.remove(end.unwrap_or(0));
+        let more = !held.is_empty();
+        drop(held);
+        if more {
+            self.nudge();
+        }
+        Some(wish)
     }
 
     pub fn listen(&self, waker: &Waker) {

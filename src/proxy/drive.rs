@@ -28,6 +28,9 @@ use crate::wire::server::TxStatus;
 /// Bursts one session may move before others get their turn.
 const BURSTS: usize = 16;
 
+/// Unsent answers beyond which a client's requests are left unread.
+const UNSENT_MAX: usize = 64 * 1024;
+
 /// Unsent bytes of a burst are kept, and nothing more is read, until they are gone.
 #[derive(Default)]
 pub struct Side {
@@ -211,10 +214,19 @@ impl Drive {
         self.pool.counters.bytes_out.add(bytes.len() as u64);
         let sent = send(&mut self.client, cx, bytes, &mut self.from_server.unsent);
         to_client.clear();
+        // A group of messages that is sent once more.
+        let again = to_server.bytes(&[]);
+        let mut server_sent = Ok(());
+        if !again.is_empty() {
+            let stream = &mut lease.server().stream;
+            server_sent = send(stream, cx, again, &mut self.from_client.unsent);
+            to_server.clear();
+        }
         drop(outs);
         self.from_server.input.consume(step.consumed);
         self.from_server.input.release(&self.worker.slab);
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
+        server_sent.map_err(|error| self.lost_server(&error.to_string()))?;
         if let Need::Broken(what) = step.need {
             return Err(Farewell::ServerBroken(what));
         }
@@ -248,6 +260,10 @@ impl Drive {
                 ));
             }
             Rest::Keep => self.stay(),
+            // A cancel request on its way must not hit pgweir's own question.
+            Rest::Ask if self.cancelling.get() > 0 => {
+                self.control.enter(State::Idle, self.worker.clock.ms());
+            }
             Rest::Ask => self.inspect(),
             Rest::Release => self.release(),
         }
@@ -284,7 +300,7 @@ impl Drive {
 
     fn release(&mut self) {
         if self.cancelling.get() > 0 {
-            return self.control.enter(State::Active, self.worker.clock.ms());
+            return self.control.enter(State::Idle, self.worker.clock.ms());
         }
         if let Some(lease) = self.lease.take() {
             lease.give_back();
@@ -311,7 +327,8 @@ impl Drive {
 
     /// Reads what the client sent and passes it on.
     fn pull_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Farewell> {
-        if !self.from_client.unsent.is_empty() {
+        // Whoever does not read answers is asked for no more questions: pgweir answers some of them itself.
+        if !self.from_client.unsent.is_empty() || self.from_server.unsent.len() > UNSENT_MAX {
             return Ok(false);
         }
         if !self.wants_server {
@@ -495,7 +512,11 @@ impl Drive {
         self.chore = None;
         let (mut lease, state) = outcome.map_err(Farewell::ChoreFailed)?;
         if let Some(state) = state {
-            lease.server().memory.baggage = self.session.learn_state(state);
+            let memory = &mut lease.server().memory;
+            memory.baggage = self.session.learn_state(state);
+            let news = self.session.returned_parameters(memory);
+            send(&mut self.client, cx, &news, &mut self.from_server.unsent)
+                .map_err(|error| Farewell::ClientLost(error.to_string()))?;
         }
         self.lease = Some(lease);
         self.settle_after_chore()?;
@@ -518,14 +539,26 @@ impl Drive {
             Wish::End(error) => Err(Farewell::Refused(error)),
             Wish::Cancel => {
                 if self.ticket.is_some() {
+                    self.control.cancelled();
                     let message = "canceling statement due to user request";
                     return self.give_up_waiting(&ClientError::error("57014", message), cx);
                 }
-                self.cancel();
-                self.settle_if_released()
+                if self.cancelling.get() > 0 {
+                    self.control.cancel_again();
+                } else {
+                    self.cancel();
+                }
+                Ok(())
             }
+            Wish::Interrupt => {
+                if self.cancelling.get() == 0 {
+                    self.cancel();
+                }
+                Ok(())
+            }
+            Wish::Settle => self.settle_if_released(),
             Wish::GiveUpWaiting(error) if self.ticket.is_some() => self.give_up_waiting(&error, cx),
-            Wish::GiveUpWaiting(_) => self.settle_if_released(),
+            Wish::GiveUpWaiting(_) => Ok(()),
             Wish::Drain => {
                 self.draining = true;
                 if self.chore.is_none() && self.ticket.is_none() && self.session.is_clean() {
@@ -539,17 +572,18 @@ impl Drive {
     /// A cancel request went through while its server was held back.
     fn settle_if_released(&mut self) -> Result<(), Farewell> {
         let held = self.lease.is_some() && self.session.mode != PoolMode::Session;
-        if held && self.session.rest() == Rest::Release && self.from_client.input.is_empty() {
+        let done = held && matches!(self.session.rest(), Rest::Release | Rest::Ask);
+        if done && self.from_client.input.is_empty() {
             return self.settle();
         }
         Ok(())
     }
 
     fn cancel(&mut self) {
-        if !self.session.in_flight() || self.cancelling.get() > 0 {
-            return;
-        }
-        let Some(lease) = &mut self.lease else { return };
+        let in_flight = self.session.in_flight();
+        let Some(lease) = self.lease.as_mut().filter(|_| in_flight) else {
+            return self.control.cancelled();
+        };
         self.pool.counters.cancels.add(1);
         let (address, key) = (lease.server().address.clone(), lease.server().key.clone());
         let tls = self.pool.config.borrow().tls.clone();
@@ -560,8 +594,7 @@ impl Drive {
                 tracing::warn!("a cancel request did not get through: {error}");
             }
             under_way.set(under_way.get() - 1);
-            // The session may have been waiting for this to let its server go.
-            control.nudge();
+            control.cancelled();
         });
     }
 
@@ -626,6 +659,8 @@ impl Drive {
                 .query_time
                 .observe_us(now.saturating_sub(self.started_us));
             self.started_us = now;
+            // What follows in a pipeline has a time of its own.
+            self.control.since_ms.set(now / 1000);
         }
         if tally.transactions > 0 {
             counters.transactions.add(tally.transactions.into());

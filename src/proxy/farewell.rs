@@ -94,9 +94,27 @@ pub fn part(drive: &mut Drive, farewell: Farewell, cx: &mut Context<'_>) {
         farewell,
         Farewell::ServerLost { .. } | Farewell::ServerBroken(_)
     );
-    if !gone {
+    if matches!(farewell, Farewell::Refused(_)) && drive.session.in_flight() {
+        stop_statement(drive);
+    } else if !gone {
         leave_server(drive);
     }
+}
+
+/// pgweir ends the session, so it also ends the statement: its locks must not outlive the session, nor its
+/// server the place in the pool. (A client that goes away by itself may want its last statement to run.)
+fn stop_statement(drive: &mut Drive) {
+    let Some(mut lease) = drive.lease.take() else {
+        return;
+    };
+    let (address, key) = (lease.server().address.clone(), lease.server().key.clone());
+    let tls = drive.pool.config.borrow().tls.clone();
+    tokio::task::spawn_local(async move {
+        if let Err(error) = crate::pool::cancel::send(address, key, tls).await {
+            tracing::warn!("a statement could not be stopped: {error}");
+        }
+        drop(lease);
+    });
 }
 
 fn chore_error(error: &ServerError) -> ClientError {

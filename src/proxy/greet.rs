@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -58,18 +60,46 @@ pub async fn greet(worker: Rc<Worker>, stream: Stream) -> Option<(Drive, Admitte
     let live = worker.hub.live();
     let bound = live.settings.timeouts.login;
     let bound = if bound.is_zero() {
-        std::time::Duration::from_secs(86_400)
+        Duration::from_secs(86_400)
     } else {
         bound
     };
     let peer = stream.peer();
-    match tokio::time::timeout(bound, login(&worker, &live, stream, &peer)).await {
-        Ok(drive) => drive,
-        Err(_) => {
+    let too_late = async {
+        let draining = worker.draining.notified();
+        if !worker.hub.draining.load(Relaxed) {
+            draining.await;
+        }
+        tokio::time::sleep(LOGIN_GRACE).await;
+    };
+    tokio::select! {
+        drive = login(&worker, &live, stream, &peer) => drive,
+        () = tokio::time::sleep(bound) => {
             tracing::info!(peer, "closing the client: no login within {bound:?}");
             None
         }
+        () = too_late => {
+            tracing::info!(peer, "closing the client: pgweir is shutting down");
+            None
+        }
     }
+}
+
+/// A login under way when pgweir begins to end has this long to hear of it properly.
+const LOGIN_GRACE: Duration = Duration::from_millis(500);
+
+/// Tells a client that cannot be let in why, within a second.
+pub async fn turn_away(worker: &Worker, stream: Stream, error: &ClientError) {
+    let (acceptor, peer) = (worker.hub.live().acceptor.clone(), stream.peer());
+    tracing::info!(peer, "closing the client: {error}");
+    let tell = async {
+        match receive(stream, acceptor, false).await {
+            Caller::Client(mut arrival) => say(&mut arrival.stream, error).await,
+            Caller::Cancel { pid, secret, .. } => cancel(worker, pid, secret).await,
+            Caller::Nobody(_) | Caller::Refused(..) => {}
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), tell).await;
 }
 
 async fn login(
@@ -86,8 +116,13 @@ async fn login(
         .is_some_and(|tls| tls.required);
     let mut arrival = match receive(stream, live.acceptor.clone(), required).await {
         Caller::Client(arrival) => arrival,
-        Caller::Cancel { pid, secret } => {
-            cancel(worker, pid, secret);
+        Caller::Cancel {
+            stream,
+            pid,
+            secret,
+        } => {
+            cancel(worker, pid, secret).await;
+            drop(stream);
             return None;
         }
         Caller::Nobody(why) => {
@@ -148,17 +183,17 @@ async fn login(
     }
 }
 
-/// A cancel request is passed on to the worker of its session, and never answered.
-fn cancel(worker: &Worker, pid: i32, secret: Vec<u8>) {
-    if let Some(target) = worker
-        .hub
-        .cancel_keys
-        .get(&(pid, secret.into_boxed_slice()))
-    {
-        let (index, session) = *target;
-        // A worker that has ended has nothing to cancel.
-        let _ = worker.hub.mailboxes[index].send(super::hub::Mail::Cancel(session));
-    }
+/// A cancel request is passed on to the worker of its session, and never answered. Its connection stays
+/// until the server has been told, because the client may send its next statement once it closes.
+async fn cancel(worker: &Worker, pid: i32, secret: Vec<u8>) {
+    let key = (pid, secret.into_boxed_slice());
+    let Some((index, session)) = worker.hub.cancel_keys.get(&key).map(|target| *target) else {
+        return;
+    };
+    let (through, told) = tokio::sync::oneshot::channel();
+    // A worker that has ended has nothing to cancel, and the sender is dropped either way.
+    let _ = worker.hub.mailboxes[index].send(super::hub::Mail::Cancel(session, through));
+    let _ = told.await;
 }
 
 async fn say(stream: &mut Stream, error: &ClientError) {
@@ -183,17 +218,12 @@ async fn enter(
     arrival: &mut Arrival,
     peer: &str,
 ) -> Result<Ready, End> {
-    if worker
-        .hub
-        .draining
-        .load(std::sync::atomic::Ordering::Relaxed)
-    {
-        return Err(ClientError::fatal("57P03", "pgweir is shutting down").into());
-    }
+    refuse_in_drain(worker)?;
     if !arrival.negotiation.is_empty() {
         arrival.stream.write_all(&arrival.negotiation).await?;
     }
     authenticate(worker, live, arrival, peer).await?;
+    refuse_in_drain(worker)?;
     let admission = worker.hub.admit(&arrival.user, &arrival.database)?;
     let Some(pool) = worker.pool(&arrival.database, &arrival.user) else {
         let message = format!("database \"{}\" does not exist", arrival.database);
@@ -236,6 +266,14 @@ async fn enter(
     })
 }
 
+fn refuse_in_drain(worker: &Worker) -> Result<(), ClientError> {
+    let draining = &worker.hub.draining;
+    if draining.load(Relaxed) {
+        return Err(ClientError::fatal("57P03", "pgweir is shutting down"));
+    }
+    Ok(())
+}
+
 /// A key that no other session has: the server's real process id where the server stays with the client,
 /// so that what PostgreSQL says of blocking processes fits.
 fn new_key(worker: &Worker, server_pid: Option<i32>, long: bool, session: u64) -> (i32, Box<[u8]>) {
@@ -263,18 +301,13 @@ async fn authenticate(
     if let Err(End::Refuse(error)) = &outcome
         && error.sqlstate.starts_with("28")
     {
+        // Any address may guess passwords, and whoever comes by the Unix socket counts as this machine.
         let from = peer
             .parse::<std::net::SocketAddr>()
-            .ok()
-            .map(|address| address.ip());
-        tokio::time::sleep(worker.hub.failed_login(from.filter(slowed))).await;
+            .map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip());
+        tokio::time::sleep(worker.hub.failed_login(from)).await;
     }
     outcome
-}
-
-/// Any address may guess passwords, this machine's own included.
-fn slowed(_: &IpAddr) -> bool {
-    true
 }
 
 async fn prove(worker: &Rc<Worker>, live: &Arc<Live>, arrival: &mut Arrival) -> Result<(), End> {
@@ -296,7 +329,10 @@ async fn prove(worker: &Rc<Worker>, live: &Arc<Live>, arrival: &mut Arrival) -> 
         Stream::Unix(_) => Channel::Unix,
         stream if stream.is_tls() => Channel::Tls {
             binding: arrival.binding.as_deref(),
-            common_name: arrival.common_name.as_deref().filter(|_| known_database),
+            common_name: arrival
+                .common_name
+                .as_deref()
+                .map(|name| if known_database { name } else { "" }),
         },
         _ => Channel::Plain,
     };
@@ -361,7 +397,11 @@ async fn secret_of(
     let Some(pool) = worker.pool(database, &query.user) else {
         return Ok(None);
     };
-    Ok(welcome::ask_secret(&pool, &query.query, &arrival.user).await?)
+    match welcome::ask_secret(&pool, &query.query, &arrival.user).await {
+        // Who has not shown who it is does not learn which databases there are.
+        Err(error) if error.sqlstate == "3D000" => Ok(None),
+        outcome => Ok(outcome?),
+    }
 }
 
 async fn ask_password(arrival: &mut Arrival, code: i32, rest: &[u8]) -> Result<Vec<u8>, End> {

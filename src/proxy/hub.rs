@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::{mpsc, oneshot};
 
+use super::descriptors;
 use crate::admin::PoolView;
 use crate::auth::credential::Learned;
 use crate::auth::mock::MockSecret;
@@ -27,8 +28,8 @@ use crate::tls::server::Acceptor;
 pub enum Mail {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
-    /// Cancel what this session runs.
-    Cancel(u64),
+    /// Cancel what this session runs; the sender is dropped when its server has been told.
+    Cancel(u64, oneshot::Sender<()>),
     /// The settings changed.
     Reload,
     /// End sessions as their transactions end.
@@ -112,6 +113,10 @@ pub struct Hub {
     failures: Mutex<BTreeMap<IpAddr, (u32, Instant)>>,
     pub mock: MockSecret,
     pub draining: AtomicBool,
+    /// The process' limit of open files.
+    descriptors: usize,
+    /// Clients that are being told that there is no room.
+    turning_away: AtomicUsize,
     next_session: AtomicU64,
 }
 
@@ -132,6 +137,8 @@ impl Hub {
             failures: Mutex::default(),
             mock: MockSecret::new(rand::random()),
             draining: AtomicBool::new(false),
+            descriptors: descriptors::raise(),
+            turning_away: AtomicUsize::new(0),
             next_session: AtomicU64::new(1),
         })
     }
@@ -178,6 +185,23 @@ impl Hub {
     }
 
     // --- who may come in ---
+
+    /// Whether a connection with this descriptor leaves enough of them for servers.
+    pub fn has_room(&self, descriptor: i32) -> bool {
+        let live = self.live();
+        let databases = live.settings.databases.values();
+        let servers = databases.map(|database| database.pool.max_size).sum();
+        let bound = descriptors::bound(self.descriptors, servers);
+        usize::try_from(descriptor).is_ok_and(|descriptor| descriptor < bound)
+    }
+
+    /// Counts a client that is to be told that there is no room; `None` when too many are being told already.
+    pub fn turn_away(&self) -> Option<TurnedAway<'_>> {
+        self.registry.clients_refused.fetch_add(1, Relaxed);
+        let more = |count: usize| (count < TURNED_AWAY_MAX).then_some(count + 1);
+        let counted = self.turning_away.fetch_update(Relaxed, Relaxed, more);
+        counted.ok().map(|_| TurnedAway(&self.turning_away))
+    }
 
     /// Counts a client in.
     ///
@@ -255,11 +279,8 @@ impl Hub {
 
     /// Notes a failed login and says how long to let it wait: nothing for the first, then longer each time,
     /// so that guessing takes for ever and a typing error does not.
-    pub fn failed_login(&self, from: Option<IpAddr>) -> Duration {
+    pub fn failed_login(&self, from: IpAddr) -> Duration {
         self.registry.logins_failed.fetch_add(1, Relaxed);
-        let Some(from) = from else {
-            return Duration::ZERO;
-        };
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         failures.retain(|_, (_, last)| now - *last < FAILURE_MEMORY);
@@ -290,6 +311,19 @@ fn uncount(counts: &DashMap<String, usize>, name: &str) {
         *count -= 1;
         *count == 0
     });
+}
+
+/// Clients that are told at the same time that there is no room; others are closed without a word, because
+/// each takes one of the last descriptors.
+const TURNED_AWAY_MAX: usize = 4;
+
+/// A client that is being told that there is no room.
+pub struct TurnedAway<'a>(&'a AtomicUsize);
+
+impl Drop for TurnedAway<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// A client that was counted in; dropping it counts it out.

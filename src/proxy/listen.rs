@@ -1,5 +1,6 @@
 //! Accepts clients and deals them out to the workers.
 
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -8,8 +9,10 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
+use super::greet;
 use super::hub::Mail;
 use super::worker::Worker;
+use crate::error::ClientError;
 use crate::net::stream::Stream;
 
 /// Connections the kernel may hold while we are busy.
@@ -81,6 +84,9 @@ impl Drop for SocketFile {
 pub async fn tcp(worker: Rc<Worker>, listener: TcpListener) {
     loop {
         match listener.accept().await {
+            Ok((stream, _)) if !worker.hub.has_room(stream.as_raw_fd()) => {
+                turn_away(&worker, Stream::Tcp(stream));
+            }
             Ok((stream, _)) => deal_tcp(&worker, stream),
             Err(error) => refuse(&worker, &error).await,
         }
@@ -91,6 +97,9 @@ pub async fn tcp(worker: Rc<Worker>, listener: TcpListener) {
 pub async fn unix(worker: Rc<Worker>, listener: UnixListener) {
     loop {
         match listener.accept().await {
+            Ok((stream, _)) if !worker.hub.has_room(stream.as_raw_fd()) => {
+                turn_away(&worker, Stream::Unix(stream));
+            }
             Ok((stream, _)) => {
                 let target = worker.hub.least_loaded();
                 if target == worker.index {
@@ -121,6 +130,19 @@ fn deal_tcp(worker: &Rc<Worker>, stream: TcpStream) {
     } else if let Ok(stream) = stream.into_std() {
         let _ = worker.hub.mailboxes[target].send(Mail::Tcp(stream));
     }
+}
+
+/// The last descriptors are for servers, so that the clients that are there can go on.
+fn turn_away(worker: &Rc<Worker>, stream: Stream) {
+    let worker = worker.clone();
+    tokio::task::spawn_local(async move {
+        if let Some(_place) = worker.hub.turn_away() {
+            let message = "pgweir has no file descriptors left for more clients";
+            let error = ClientError::fatal("53300", message)
+                .hint("Raise the limit of open files (ulimit -n, LimitNOFILE) of pgweir.");
+            greet::turn_away(&worker, stream, &error).await;
+        }
+    });
 }
 
 /// Existing clients go on; new ones wait in the kernel's queue until there is room.

@@ -3,6 +3,7 @@
 
 pub mod chore;
 pub mod control;
+pub mod descriptors;
 pub mod drive;
 pub mod farewell;
 pub mod greet;

@@ -35,7 +35,9 @@ pub struct Arrival {
 /// What a connection turned out to be.
 pub enum Caller {
     Client(Box<Arrival>),
+    /// The connection stays open until the request is through.
     Cancel {
+        stream: Stream,
         pid: i32,
         secret: Vec<u8>,
     },
@@ -84,6 +86,7 @@ pub async fn receive(
                 return Caller::Cancel {
                     pid,
                     secret: secret.to_vec(),
+                    stream: door.stream,
                 };
             }
             Some(Opening::Ssl) if !asked_tls => {

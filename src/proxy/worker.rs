@@ -37,6 +37,8 @@ pub struct Worker {
     next_statement: Rc<Cell<u64>>,
     /// The tasks that accept clients.
     doors: RefCell<Vec<tokio::task::JoinHandle<()>>>,
+    /// Told when pgweir begins to end.
+    pub draining: tokio::sync::Notify,
     started: Instant,
 }
 
@@ -53,6 +55,7 @@ impl Worker {
             // Ids of different workers never meet.
             next_statement: Rc::new(Cell::new((index as u64) << 40)),
             doors: RefCell::default(),
+            draining: tokio::sync::Notify::new(),
             started: Instant::now(),
         })
     }
@@ -74,15 +77,16 @@ impl Worker {
                     Ok(stream) => self.welcome(Stream::Unix(stream)),
                     Err(error) => tracing::warn!("a client could not be taken over: {error}"),
                 },
-                Mail::Cancel(session) => {
+                Mail::Cancel(session, through) => {
                     if let Some(control) = self.sessions.borrow().get(&session) {
-                        control.ask(Wish::Cancel);
+                        control.ask_cancel(through);
                     }
                 }
                 Mail::Reload => self.reload(),
                 Mail::Drain => {
                     self.close_doors();
                     self.each_session(|control| control.ask(Wish::Drain));
+                    self.draining.notify_waiters();
                 }
                 Mail::Kill => break,
                 // Whoever asked may have stopped waiting.
@@ -92,8 +96,9 @@ impl Worker {
         ticking.abort();
         self.close_doors();
         self.each_session(|control| control.ask(Wish::End(farewell::shutting_down())));
-        // One turn of the scheduler, so that the sessions can say it.
+        // Some turns of the scheduler, so that the sessions can say it.
         tokio::time::sleep(Duration::from_millis(20)).await;
+        self.each_pool(|pool| pool.close());
     }
 
     fn welcome_std(self: &Rc<Self>, stream: std::net::TcpStream) {
@@ -112,6 +117,9 @@ impl Worker {
             let drive = Box::pin(greet::greet(worker.clone(), stream)).await;
             if let Some((drive, admitted)) = drive {
                 let control = drive.control.clone();
+                if worker.hub.draining.load(Relaxed) {
+                    control.ask(Wish::Drain);
+                }
                 drive.await;
                 worker.hub.cancel_keys.remove(&admitted.key);
                 worker.sessions.borrow_mut().remove(&control.id);
@@ -284,7 +292,7 @@ fn overdue(control: &Control, live: &Live, now_ms: u64) -> Option<Wish> {
                     "the statement ran into pgweir's query timeout and could not be cancelled";
                 Some(Wish::End(ClientError::fatal("57014", message)))
             } else {
-                Some(Wish::Cancel)
+                Some(Wish::Interrupt)
             }
         }
         State::InTransaction if beyond(since, timeouts.idle_in_transaction) => {

@@ -3,8 +3,10 @@
 use std::rc::Rc;
 
 use super::exchange::{Kind, Undo};
+use super::heal::Kept;
 use super::{Desk, HOLD_MAX, Need, Session, Step};
 use crate::error::ClientError;
+use crate::observe::counters::PinReason;
 use crate::pool::memory::StatementId;
 use crate::pool::settings::PoolMode;
 use crate::pool::statement::{self, Statement};
@@ -57,10 +59,32 @@ impl Session {
             };
             match self.take_frame(input, frame, desk) {
                 Taken::Not(need) => break need,
-                Taken::Frame => at += if whole { head.size } else { end },
+                Taken::Frame => {
+                    if self.kept != Kept::Nothing {
+                        self.keep_message(head.tag, &rest[..end], desk);
+                    }
+                    at += end;
+                }
             }
         };
         Step { consumed: at, need }
+    }
+
+    /// Processes a group of whole frames once more.
+    pub(in crate::session) fn take_again(&mut self, group: &[u8], desk: &mut Desk<'_>) {
+        let mut at = 0;
+        while let Ok(Some(head)) = wire::head(&group[at..]) {
+            let body = &group[at + HEADER..at + head.size];
+            let frame = Frame {
+                head,
+                at,
+                body,
+                whole: true,
+            };
+            // It was taken before, so nothing is missing that it needs.
+            let _ = self.take_frame(group, frame, desk);
+            at += head.size;
+        }
     }
 
     /// Passes on, or drops, what belongs to a frame that is being streamed.
@@ -103,6 +127,7 @@ impl Session {
                 self.take_large(input, frame, desk)
             };
         }
+        self.begin_group(frame.head.tag, desk);
         match frame.head.tag {
             tag::QUERY => self.query(input, frame, desk),
             tag::PARSE => self.parse(input, frame, desk),
@@ -113,6 +138,10 @@ impl Session {
                 self.pass_asking(input, frame, Kind::Execute, desk);
             }
             tag::CLOSE => self.close(input, frame, desk),
+            // With a body it is malformed, and the server answers with an error.
+            tag::FLUSH if frame.head.size > HEADER => {
+                self.pass_asking(input, frame, Kind::Execute, desk);
+            }
             tag::FLUSH => {
                 self.pass(input, frame, desk);
                 self.show_fakes_if_alone(desk);
@@ -144,11 +173,11 @@ impl Session {
             tag::TERMINATE => Some(Taken::Not(Need::Close)),
             // PostgreSQL ignores these outside of COPY, as after a COPY that failed.
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => Some(self.drop_frame(frame)),
-            tag::FLUSH if frame.whole => {
+            tag::FLUSH if frame.head.size == HEADER => {
                 self.show_fakes_if_alone(desk);
                 Some(Taken::Frame)
             }
-            tag::SYNC if frame.whole && self.exchange.is_all_fake() => {
+            tag::SYNC if frame.head.size == HEADER && self.exchange.is_all_fake() => {
                 self.show_fakes_if_alone(desk);
                 self.exchange.open_group = false;
                 self.exchange.skipping = false;
@@ -299,6 +328,10 @@ impl Session {
         if !parse.name.is_empty() && self.prepared.get(parse.name).is_some() {
             return self.parse_again(input, frame, parse, desk);
         }
+        if self.baggage.prepared().contains_key(parse.name) && !self.doubt.state {
+            // SQL made the name on this server, which will say so.
+            return self.pass_asking(input, frame, Kind::Parse, desk);
+        }
         let statement = self.statement_for(parse, desk);
         let id = statement.id;
         let known = statement.shared && desk.memory.as_mut().is_some_and(|memory| memory.knows(id));
@@ -352,7 +385,7 @@ impl Session {
         }
     }
 
-    fn close_hidden(
+    pub(in crate::session) fn close_hidden(
         &mut self,
         name: &[u8],
         id: Option<StatementId>,
@@ -426,6 +459,7 @@ impl Session {
         out.extend_from_slice(bind.rest);
         self.client_pass = missing;
         self.exchange.push(Kind::Bind);
+        self.note_statement(statement.id);
     }
 
     /// The client has no unnamed statement; the one that another client left in the server's slot must not
@@ -457,6 +491,13 @@ impl Session {
         let (name, length) = statement.name();
         reply::statement_target(desk.to_server.own(input), tag::DESCRIBE, &name[..length]);
         self.exchange.push(Kind::Describe);
+        self.note_statement(statement.id);
+    }
+
+    fn note_statement(&mut self, id: StatementId) {
+        if let Some(item) = self.exchange.queue.back_mut() {
+            item.statement = Some(id);
+        }
     }
 
     fn close(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
@@ -531,11 +572,19 @@ impl Session {
     // --- what a text lets one expect ---
 
     fn expect(&mut self, traits: Traits, text: &[u8]) {
+        // What is dropped or closed may have been what holds the server.
+        let unpins = self.pins.iter().any(|pin| match pin {
+            PinReason::TemporaryTable => traits.has(Traits::DDL),
+            PinReason::HoldCursor => sql::has_statement(text, "close"),
+            _ => false,
+        });
+        self.doubt.state |= unpins;
         if traits == Traits::NONE {
             return;
         }
         if traits.has(Traits::STATE) || (traits.has(Traits::EXECUTES) && self.executes_state()) {
             self.doubt.state = true;
+            self.doubt.resets |= traits.has(Traits::RESETS);
             for name in sql::dotted(text) {
                 self.note_custom(&name);
             }

@@ -21,7 +21,7 @@ pub struct Item {
     pub kind: Kind,
     /// Asked by pgweir; the client sees nothing of the answer.
     pub hidden: bool,
-    /// The statement that a Parse gives to the server, or that a Close takes from it.
+    /// The statement that a Parse gives to the server, a Close takes from it, a Bind or Describe uses.
     pub statement: Option<StatementId>,
     pub undo: Option<Box<Undo>>,
 }

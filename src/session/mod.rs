@@ -7,6 +7,7 @@
 
 pub mod client_side;
 pub mod exchange;
+pub mod heal;
 pub mod limits;
 pub mod out;
 pub mod prepared;
@@ -57,6 +58,7 @@ pub struct Session {
     /// What it expects after RESET ALL.
     pub startup: Rc<Baggage>,
     pub(in crate::session) doubt: Doubt,
+    pub(in crate::session) kept: heal::Kept,
     /// Custom settings that this session may have made; asked for when the server's state is.
     pub custom: Vec<Vec<u8>>,
     /// Why the server stays with this session between transactions; empty: it does not.
@@ -71,6 +73,8 @@ pub struct Session {
 pub(in crate::session) struct Doubt {
     /// The server has to be asked before it goes back.
     pub state: bool,
+    /// Something was returned to its start-up value.
+    pub resets: bool,
     /// Settings differ until the transaction ends.
     pub local: bool,
     /// The schema was changed in this transaction.
@@ -158,6 +162,7 @@ impl Session {
             baggage: startup.clone(),
             startup,
             doubt: Doubt::default(),
+            kept: heal::Kept::Nothing,
             custom: Vec::new(),
             pins: Vec::new(),
             tally: Tally::default(),
@@ -199,16 +204,36 @@ impl Session {
             self.doubt.state = false;
             return self.baggage.clone();
         };
-        self.doubt = Doubt::default();
+        let resets = std::mem::take(&mut self.doubt).resets;
         self.pins = state.pins;
         self.custom.clear();
         let found = Rc::new(state.baggage);
-        self.baggage = match settings::expected(&self.startup, &found) {
+        self.baggage = match settings::expected(&self.startup, &found, resets) {
             Some(baggage) => Rc::new(baggage),
             None if *found == *self.baggage => self.baggage.clone(),
             None => found.clone(),
         };
         found
+    }
+
+    /// ParameterStatus frames for start-up settings that came back when the client reset its settings: what
+    /// it was told meanwhile is the server's own default. `memory`: of the server that was asked.
+    pub fn returned_parameters(&self, memory: &Memory) -> Vec<u8> {
+        let mut frames = Vec::new();
+        for (name, value) in self.startup.settings() {
+            let reported = memory.parameters.iter();
+            let told = reported
+                .filter(|(known, _)| known.as_bytes() == &**name)
+                .any(|(_, told)| told.as_bytes() != &**value);
+            if told && self.baggage.settings().get(name) == Some(value) {
+                let text = (
+                    String::from_utf8_lossy(name),
+                    String::from_utf8_lossy(value),
+                );
+                reply::parameter_status(&mut frames, &text.0, &text.1);
+            }
+        }
+        frames
     }
 
     /// Names of the custom settings to ask for: those in use and those that may have been made.
@@ -231,6 +256,7 @@ impl Session {
     /// The server went back, or was lost: nothing of it is remembered but that the schema may have changed.
     pub fn part(&mut self) {
         self.exchange.clear();
+        self.kept = heal::Kept::Nothing;
         self.doubt = Doubt {
             schema: self.doubt.schema,
             ..Doubt::default()

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::exchange::Undo;
+use crate::pool::memory::StatementId;
 use crate::pool::statement::Statement;
 
 type Names = HashMap<Box<[u8]>, Rc<Statement>, foldhash::fast::RandomState>;
@@ -44,6 +45,18 @@ impl Prepared {
                 .insert(name.into(), statement),
             None => self.named.as_mut()?.remove(name),
         }
+    }
+
+    /// The client's own name of a statement; `None` when it has none.
+    pub fn name_of(&self, id: StatementId) -> Option<&[u8]> {
+        let is = |statement: &Rc<Statement>| statement.id == id;
+        if self.unnamed.as_ref().is_some_and(is) {
+            return Some(b"");
+        }
+        let mut named = self.named.as_ref()?.iter();
+        named
+            .find(|(_, statement)| is(statement))
+            .map(|(name, _)| &**name)
     }
 
     pub fn restore(&mut self, undo: Undo) {

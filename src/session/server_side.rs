@@ -2,9 +2,11 @@
 //! by their headers only. Pure.
 
 use super::exchange::{Fate, Item, Kind};
+use super::heal::Kept;
 use super::{Desk, Need, Session, Step};
 use crate::net::buffer::BUFFER;
 use crate::pool::memory::Memory;
+use crate::pool::statement;
 use crate::wire::server::{TxStatus, error_field, parameter, sqlstate, tag};
 use crate::wire::{self, HEADER, reply};
 
@@ -58,6 +60,13 @@ impl Session {
                     Err(unasked) => break Need::Broken(unasked),
                 }
             }
+            if head.tag == tag::ERROR
+                && end == head.size
+                && self.show_renamed(&rest[HEADER..end], input, desk)
+            {
+                at += end;
+                continue;
+            }
             desk.to_client.pass(input, at..at + end);
             self.server_pass = head.size - end;
             at += end;
@@ -90,6 +99,7 @@ impl Session {
             tag::ERROR => return Ok(self.error(body, input, desk)),
             _ => {}
         }
+        self.kept = Kept::Nothing;
         self.show_fakes(input, desk);
         let exchange = &mut self.exchange;
         let front =
@@ -164,6 +174,9 @@ impl Session {
 
     /// An error ends its statement, and in an extended exchange all up to the next Sync.
     fn error(&mut self, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Fate {
+        if self.kept != Kept::Nothing && self.heal(body, desk) {
+            return Fate::Hide;
+        }
         self.show_fakes(input, desk);
         self.exchange.drop_copy_ends();
         let fatal = matches!(error_field(body, b'V'), Some(b"FATAL" | b"PANIC"));
@@ -186,14 +199,32 @@ impl Session {
         Fate::Show
     }
 
+    /// Shows an error that speaks of a statement by the name that servers know, with the client's own name
+    /// in its place. False: it is to be shown as it is.
+    fn show_renamed(&mut self, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> bool {
+        let Some((at, id)) = statement::find_name(body) else {
+            return false;
+        };
+        let Some(name) = self.prepared.name_of(id) else {
+            return false;
+        };
+        reply::frame(desk.to_client.own(input), tag::ERROR, |out| {
+            out.extend_from_slice(&body[..at]);
+            out.extend_from_slice(name);
+            out.extend_from_slice(&body[at + statement::NAME..]);
+        });
+        true
+    }
+
     /// The server did not run these, latest first; the last of them is the one that failed.
-    fn undo(&mut self, skipped: Vec<Item>, memory: Option<&mut Memory>) {
+    pub(in crate::session) fn undo(&mut self, skipped: Vec<Item>, memory: Option<&mut Memory>) {
         let failed = skipped.len().saturating_sub(1);
         let mut memory = memory;
         for (at, item) in skipped.into_iter().enumerate() {
             if let (Some(memory), Some(id)) = (&mut memory, item.statement) {
                 match item.kind {
                     Kind::Close => memory.remember(id),
+                    Kind::Bind | Kind::Describe => {}
                     _ => {
                         memory.forget(id);
                         if memory.unnamed == Some(id) {

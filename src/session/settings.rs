@@ -175,22 +175,18 @@ fn repeatable(text: &[u8]) -> bool {
 }
 
 /// What the client expects after its server was left with `found`: a start-up value that was reset comes
-/// back, as it would on a connection of its own.
-pub fn expected(startup: &Baggage, found: &Baggage) -> Option<Baggage> {
-    let missing = startup
-        .settings()
-        .keys()
-        .any(|name| !found.settings().contains_key(name));
-    missing.then(|| {
-        let mut settings = startup.settings().clone();
-        settings.extend(
-            found
-                .settings()
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
-        Baggage::new(settings, found.prepared().clone())
-    })
+/// back, as it would on a connection of its own. `resets`: the client ran something that resets settings;
+/// a custom one is then empty instead of gone.
+pub fn expected(startup: &Baggage, found: &Baggage, resets: bool) -> Option<Baggage> {
+    let returned = |(name, _): &(&Text, &Text)| match found.settings().get(*name) {
+        None => true,
+        Some(value) => resets && value.is_empty() && name.contains(&b'.'),
+    };
+    let mut back = startup.settings().iter().filter(returned).peekable();
+    back.peek()?;
+    let mut settings = found.settings().clone();
+    settings.extend(back.map(|(name, value)| (name.clone(), value.clone())));
+    Some(Baggage::new(settings, found.prepared().clone()))
 }
 
 #[cfg(test)]
@@ -251,7 +247,11 @@ mod tests {
         let startup = Baggage::new(map(&[("a", "1"), ("b", "2")]), BTreeMap::new());
         let found = Baggage::new(map(&[("b", "3")]), BTreeMap::new());
         let wanted = Baggage::new(map(&[("a", "1"), ("b", "3")]), BTreeMap::new());
-        assert_eq!(expected(&startup, &found), Some(wanted));
-        assert_eq!(expected(&Baggage::default(), &found), None);
+        assert_eq!(expected(&startup, &found, false), Some(wanted));
+        assert_eq!(expected(&Baggage::default(), &found, true), None);
+        let startup = Baggage::new(map(&[("a.b", "1")]), BTreeMap::new());
+        let emptied = Baggage::new(map(&[("a.b", "")]), BTreeMap::new());
+        assert_eq!(expected(&startup, &emptied, false), None);
+        assert_eq!(expected(&startup, &emptied, true), Some(startup));
     }
 }

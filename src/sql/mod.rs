@@ -52,6 +52,15 @@ pub fn traits(text: &[u8]) -> Traits {
     found
 }
 
+/// Whether one of the statements starts with this keyword. May say yes for a string that looks like one.
+pub fn has_statement(text: &[u8], keyword: &str) -> bool {
+    let starts = |statement: &[u8]| {
+        let (first, _) = word(skip_blank(statement));
+        first.eq_ignore_ascii_case(keyword.as_bytes())
+    };
+    text.split(|&byte| byte == b';').any(starts)
+}
+
 /// Cuts white space and comments (nested ones too) off the front.
 pub fn skip_blank(mut text: &[u8]) -> &[u8] {
     loop {
@@ -139,7 +148,15 @@ fn set(rest: &[u8]) -> Traits {
         Traits::LOCAL
     } else {
         // SET x TO DEFAULT returns to the start-up value, like RESET.
-        Traits::STATE.with(Traits::RESETS)
+        let default = rest
+            .windows(7)
+            .any(|word| word.eq_ignore_ascii_case(b"default"));
+        let resets = if default {
+            Traits::RESETS
+        } else {
+            Traits::NONE
+        };
+        Traits::STATE.with(resets)
     }
 }
 

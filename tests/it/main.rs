@@ -6,3 +6,14 @@
 mod cluster;
 mod demo_cluster;
 mod demo_sample;
+mod differential;
+#[path = "../transcripts/frames.rs"]
+mod frames;
+mod pgweir;
+mod raw;
+mod endings;
+mod faults;
+mod login;
+mod operate;
+mod rawclient;
+mod support;

@@ -203,21 +203,8 @@ impl Stage {
             }
             "rest" if text == self.rest => {}
             "rest" => return Err(format!("it is {}", self.rest)),
-            "needs" => {
-                let outcome = self
-                    .outcome
-                    .take()
-                    .map_or("nothing".to_owned(), |need| name(&need));
-                if outcome != text {
-                    return Err(format!("it needs {outcome}"));
-                }
-            }
-            "pins" => {
-                let pins: Vec<&str> = self.session.pins.iter().map(|pin| pin.label()).collect();
-                if pins.join(" ") != text {
-                    return Err(format!("it is {pins:?}"));
-                }
-            }
+            "needs" => return self.check_need(text),
+            "pins" => return self.check_pins(text),
             "counts" => return self.check_counts(text),
             "server is lost" => {
                 self.lent = None;
@@ -412,6 +399,25 @@ impl Stage {
             ("evictions", tally.statement_evictions),
         ] {
             *self.counts.entry(name).or_default() += n;
+        }
+    }
+
+    fn check_need(&mut self, text: &str) -> Result<(), String> {
+        let outcome = self.outcome.take();
+        let found = outcome.map_or("nothing".to_owned(), |need| name(&need));
+        if found == text {
+            Ok(())
+        } else {
+            Err(format!("it needs {found}"))
+        }
+    }
+
+    fn check_pins(&self, text: &str) -> Result<(), String> {
+        let pins: Vec<&str> = self.session.pins.iter().map(|pin| pin.label()).collect();
+        if pins.join(" ") == text {
+            Ok(())
+        } else {
+            Err(format!("it is {pins:?}"))
         }
     }
 
