@@ -119,6 +119,11 @@ pub fn load_text(name: &str, text: &str, folder: &Path) -> Result<Settings, Vec<
     }
 }
 
+/// What `workers: auto` means on this machine.
+pub fn default_workers() -> usize {
+    human::Workers::Auto.resolve(resolve::cores())
+}
+
 fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
     mistakes.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
     mistakes
