@@ -30,21 +30,11 @@ impl Severity {
 
 impl ClientError {
     pub fn fatal(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        ClientError {
-            severity: Severity::Fatal,
-            sqlstate,
-            message: message.into(),
-            hint: None,
-        }
+        ClientError { severity: Severity::Fatal, sqlstate, message: message.into(), hint: None }
     }
 
     pub fn error(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        ClientError {
-            severity: Severity::Error,
-            sqlstate,
-            message: message.into(),
-            hint: None,
-        }
+        ClientError { severity: Severity::Error, sqlstate, message: message.into(), hint: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -55,13 +45,7 @@ impl ClientError {
 
 impl std::fmt::Display for ClientError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} {}: {}",
-            self.severity.word(),
-            self.sqlstate,
-            self.message
-        )
+        write!(f, "{} {}: {}", self.severity.word(), self.sqlstate, self.message)
     }
 }
 

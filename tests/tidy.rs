@@ -28,11 +28,7 @@ const NEIGHBOURS: [(&str, &str, &str); 2] = [
         "observe::counters",
         "plain numbers, which the pool counts up; what is made of them is decided in observe",
     ),
-    (
-        "config",
-        "admin",
-        "a room owns the settings that it obeys, and config gathers them from every room",
-    ),
+    ("config", "admin", "a room owns the settings that it obeys, and config gathers them from every room"),
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
@@ -49,10 +45,8 @@ const PURE: [&str; 9] = [
 ];
 
 /// What pure code may import from files that are not pure: plain data.
-const PURE_IMPORTS: [(&str, &str); 2] = [
-    ("pool::settings::PoolMode", "an enum"),
-    ("observe::counters::PinReason", "an enum"),
-];
+const PURE_IMPORTS: [(&str, &str); 2] =
+    [("pool::settings::PoolMode", "an enum"), ("observe::counters::PinReason", "an enum")];
 
 /// Parts of the standard library that reach outside, and what keeps state for the whole process.
 const IMPURE_STD: [&str; 13] = [
@@ -163,19 +157,14 @@ fn floor_faults(source: &Source) -> Vec<String> {
             Some(floor) => floor < home,
         };
         if !allowed {
-            faults.push(format!(
-                "{}: {room} (floor {home}) imports {path}",
-                source.path
-            ));
+            faults.push(format!("{}: {room} (floor {home}) imports {path}", source.path));
         }
     }
     faults
 }
 
 fn is_neighbour(room: &str, path: &str) -> bool {
-    NEIGHBOURS
-        .iter()
-        .any(|(from, to, _)| room == *from && path.starts_with(to))
+    NEIGHBOURS.iter().any(|(from, to, _)| room == *from && path.starts_with(to))
 }
 
 #[test]
@@ -189,9 +178,7 @@ fn the_map_in_lib_rs_shows_the_same_floors() {
         .expect("src/lib.rs is a text file");
     let mut shown: Vec<(u32, Vec<String>)> = Vec::new();
     for line in map.lines().filter_map(|line| line.strip_prefix("//! ")) {
-        let number = line
-            .split_once(". ")
-            .and_then(|(number, _)| number.parse().ok());
+        let number = line.split_once(". ").and_then(|(number, _)| number.parse().ok());
         if let Some(number) = number {
             shown.push((number, Vec::new()));
         }
@@ -220,14 +207,7 @@ fn purity_faults(source: &Source) -> Vec<String> {
             faults.push(format!("{}: pure code names std::{path}", source.path));
         }
     }
-    for word in [
-        "static mut ",
-        "thread_local!",
-        "unsafe ",
-        "async ",
-        "std::*",
-        "println!",
-    ] {
+    for word in ["static mut ", "thread_local!", "unsafe ", "async ", "std::*", "println!"] {
         if code.contains(word) {
             faults.push(format!("{}: pure code says {word}", source.path));
         }
@@ -274,10 +254,7 @@ fn pure_rooms_touch_nothing_outside() {
 // --- external crates ---
 
 fn dependencies(manifest: &str) -> Vec<String> {
-    let section = manifest
-        .split("\n[dependencies]\n")
-        .nth(1)
-        .unwrap_or_default();
+    let section = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
     let section = section.split("\n[").next().unwrap_or_default();
     let names = section.lines().filter(|line| !line.starts_with('#'));
     names
@@ -300,17 +277,12 @@ fn each_crate_stays_in_its_rooms() {
     let sources = all("src");
     let mut faults = Vec::new();
     for (name, homes) in CRATES {
-        let mut rooms: Vec<&str> = sources
-            .iter()
-            .filter(|source| names_crate(source, name))
-            .map(Source::room)
-            .collect();
+        let mut rooms: Vec<&str> =
+            sources.iter().filter(|source| names_crate(source, name)).map(Source::room).collect();
         rooms.sort_unstable();
         rooms.dedup();
         if rooms != homes {
-            faults.push(format!(
-                "{name} is named in {rooms:?}, its rooms are {homes:?}"
-            ));
+            faults.push(format!("{name} is named in {rooms:?}, its rooms are {homes:?}"));
         }
     }
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
@@ -326,10 +298,8 @@ fn each_crate_stays_in_its_rooms() {
 
 fn size_faults(source: &Source) -> Vec<String> {
     let mut faults = Vec::new();
-    let bound = LONG_FILES
-        .iter()
-        .find(|(path, _)| *path == source.path)
-        .map_or(FILE_LINES, |(_, lines)| *lines);
+    let bound =
+        LONG_FILES.iter().find(|(path, _)| *path == source.path).map_or(FILE_LINES, |(_, lines)| *lines);
     let lines = source.raw.lines().count();
     if lines > bound {
         faults.push(format!("{}: {lines} lines of {bound}", source.path));
@@ -358,35 +328,23 @@ fn files_are_short_and_say_what_they_are_for() {
 
 #[test]
 fn no_exception_outlives_its_reason() {
-    let sources: Vec<Source> = ["src", "tests"]
-        .iter()
-        .flat_map(|folder| all(folder))
-        .collect();
+    let sources: Vec<Source> = ["src", "tests"].iter().flat_map(|folder| all(folder)).collect();
     let mut faults = Vec::new();
     for (from, to, _) in NEIGHBOURS {
         let mut rooms = sources.iter().filter(|source| source.room() == from);
-        if !rooms.any(|source| {
-            paths(&source.code, "crate")
-                .iter()
-                .any(|p| p.starts_with(to))
-        }) {
+        if !rooms.any(|source| paths(&source.code, "crate").iter().any(|p| p.starts_with(to))) {
             faults.push(format!("{from} imports nothing of {to} any more"));
         }
     }
     for (path, _) in LONG_FILES {
-        let long =
-            |source: &&Source| source.path == path && source.raw.lines().count() > FILE_LINES;
+        let long = |source: &&Source| source.path == path && source.raw.lines().count() > FILE_LINES;
         if !sources.iter().any(|source| long(&source)) {
             faults.push(format!("{path} is short enough now"));
         }
     }
     for (path, _) in PURE_IMPORTS {
         let pure = |source: &&Source| is_pure(&source.path);
-        if !sources
-            .iter()
-            .filter(pure)
-            .any(|s| paths(&s.code, "crate").iter().any(|p| p == path))
-        {
+        if !sources.iter().filter(pure).any(|s| paths(&s.code, "crate").iter().any(|p| p == path)) {
             faults.push(format!("pure code imports no {path} any more"));
         }
     }

@@ -56,14 +56,9 @@ pub fn copy_in(bench: &Bench, running: &Running) -> Result<Sample, Fail> {
     let after = Clocks::read(bench, running)?;
     attached.finish(bytes as usize, "bytes");
     let found = client.ask("SELECT count(*), sum(abalance) FROM rows_in")?;
-    let wanted = [
-        rows.to_string(),
-        (sum(BLOCK) * (rows / BLOCK) as i64).to_string(),
-    ];
+    let wanted = [rows.to_string(), (sum(BLOCK) * (rows / BLOCK) as i64).to_string()];
     if found != wanted {
-        return fail(format!(
-            "WRONG ANSWER: COPY brought (count, sum) {found:?} in place of {wanted:?}"
-        ));
+        return fail(format!("WRONG ANSWER: COPY brought (count, sum) {found:?} in place of {wanted:?}"));
     }
     sample(running, bytes, seconds, after.proxy_seconds(&before))
 }
@@ -104,10 +99,7 @@ fn read_all(client: &mut Blocking, rows: u64) -> Result<u64, Fail> {
     }
     let expected = format!("SELECT {rows}\0");
     if seen != rows || total != sum(rows) || tag_text != expected.as_bytes() {
-        return fail(format!(
-            "WRONG ANSWER: {seen} rows of {rows}, sum {total} of {}",
-            sum(rows)
-        ));
+        return fail(format!("WRONG ANSWER: {seen} rows of {rows}, sum {total} of {}", sum(rows)));
     }
     Ok(reader.received)
 }
@@ -124,9 +116,7 @@ fn write_all(client: &mut Blocking, block: &[u8], rows: u64) -> Result<u64, Fail
     }
     let blocks = rows / BLOCK;
     for _ in 0..blocks {
-        block
-            .chunks(PIECE)
-            .try_for_each(|piece| client.write_all(piece))?;
+        block.chunks(PIECE).try_for_each(|piece| client.write_all(piece))?;
     }
     out.clear();
     frames::put(&mut out, b'c', |_| {});
@@ -144,12 +134,7 @@ fn write_all(client: &mut Blocking, block: &[u8], rows: u64) -> Result<u64, Fail
 fn block() -> Vec<u8> {
     let mut block = Vec::new();
     for id in 1..=BLOCK {
-        let line = format!(
-            "{id}\t{}\t{}\t{:84}\n",
-            id % 100 + 1,
-            balance(id as u32),
-            ""
-        );
+        let line = format!("{id}\t{}\t{}\t{:84}\n", id % 100 + 1, balance(id as u32), "");
         frames::put(&mut block, b'd', |b| b.extend_from_slice(line.as_bytes()));
     }
     block

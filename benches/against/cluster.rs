@@ -41,32 +41,19 @@ impl Cluster {
     ) -> Result<Cluster, Fail> {
         let data = folder.join("data");
         let mut initdb = Command::new(bin.join("initdb"));
-        initdb.args([
-            "--username=postgres",
-            "--auth-host=scram-sha-256",
-            "--auth-local=trust",
-        ]);
-        initdb
-            .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"])
-            .arg(&data);
+        initdb.args(["--username=postgres", "--auth-host=scram-sha-256", "--auth-local=trust"]);
+        initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--pgdata"]).arg(&data);
         initdb.current_dir(folder).stdin(Stdio::null());
         if let Some(account) = account {
             account.run(&mut initdb);
         }
-        let made = initdb
-            .output()
-            .map_err(|e| format!("cannot run initdb in {}: {e}", bin.display()))?;
+        let made = initdb.output().map_err(|e| format!("cannot run initdb in {}: {e}", bin.display()))?;
         if !made.status.success() {
-            return fail(format!(
-                "initdb failed: {}",
-                String::from_utf8_lossy(&made.stderr)
-            ));
+            return fail(format!("initdb failed: {}", String::from_utf8_lossy(&made.stderr)));
         }
         let port = free_port()?;
         let settings = settings(folder, port, tls);
-        let mut file = std::fs::OpenOptions::new()
-            .append(true)
-            .open(data.join("postgresql.conf"))?;
+        let mut file = std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?;
         file.write_all(settings.as_bytes())?;
         let mut postgres = Command::new(bin.join("postgres"));
         postgres.arg("-D").arg(&data).current_dir(folder);
@@ -85,7 +72,12 @@ impl Cluster {
             psql: bin.join("psql"),
         };
         cluster.wait_until_ready()?;
-        cluster.sql("postgres", &format!("CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'; CREATE DATABASE {DATABASE} OWNER {USER};"))?;
+        cluster.sql(
+            "postgres",
+            &format!(
+                "CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'; CREATE DATABASE {DATABASE} OWNER {USER};"
+            ),
+        )?;
         cluster.sql(DATABASE, &tables(bulk))?;
         cluster.version = cluster.sql("postgres", "SHOW server_version;")?;
         let secret = format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{USER}';");
@@ -108,24 +100,9 @@ impl Cluster {
     /// Runs SQL as the superuser over the Unix socket; returns unaligned output.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String, Fail> {
         let mut psql = Command::new(&self.psql);
-        psql.args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-U",
-            "postgres",
-            "-d",
-            database,
-        ]);
-        psql.arg("-h")
-            .arg(&self.sockets)
-            .args(["-p", &self.port.to_string()]);
-        psql.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database]);
+        psql.arg("-h").arg(&self.sockets).args(["-p", &self.port.to_string()]);
+        psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = psql.spawn()?;
         if let Some(mut input) = child.stdin.take() {
             input.write_all(sql.as_bytes())?;
@@ -147,17 +124,12 @@ pub fn find_bin(asked: Option<&Path>) -> Result<PathBuf, Fail> {
     if let Some(folder) = asked {
         return Ok(folder.to_owned());
     }
-    let installed = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let bins = installed.map(|entry| entry.path().join("bin"));
     let mut usable: Vec<_> = bins.filter(|bin| bin.join("initdb").exists()).collect();
     let major = |path: &PathBuf| -> u32 {
         let folder = path.parent().and_then(|p| p.file_name());
-        folder
-            .and_then(|name| name.to_str()?.parse().ok())
-            .unwrap_or(0)
+        folder.and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0)
     };
     usable.sort_by_key(major);
     if let Some(bin) = usable.pop() {
@@ -165,9 +137,9 @@ pub fn find_bin(asked: Option<&Path>) -> Result<PathBuf, Fail> {
     }
     let told = Command::new("pg_config").arg("--bindir").output();
     match told {
-        Ok(output) if output.status.success() => Ok(PathBuf::from(
-            String::from_utf8_lossy(&output.stdout).trim(),
-        )),
+        Ok(output) if output.status.success() => {
+            Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+        }
         _ => fail(
             "no PostgreSQL server programs found; install the package postgresql or pass --pg-bin FOLDER",
         ),

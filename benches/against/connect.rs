@@ -76,9 +76,7 @@ impl Visits {
         let began = Instant::now();
         let mut socket = mio::net::TcpStream::connect(address(self.port))?;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(&mut socket, Token(index), interest)?;
+        self.poll.registry().register(&mut socket, Token(index), interest)?;
         let mut output = Vec::new();
         let login = Login::start(&mut output);
         self.count = self.count % ACCOUNTS + 1;
@@ -110,17 +108,13 @@ impl Visits {
                 }
                 if event.is_readable() && visit.hear(&mut self.keys)? {
                     let nanos = visit.began.elapsed().as_nanos();
-                    self.latencies
-                        .push(u32::try_from(nanos).unwrap_or(u32::MAX));
+                    self.latencies.push(u32::try_from(nanos).unwrap_or(u32::MAX));
                     visit.leave()?;
                     self.visits[index] = self.begin(index)?;
                 }
             }
         }
-        Ok(Tally {
-            seconds: start.elapsed().as_secs_f64(),
-            latencies: std::mem::take(&mut self.latencies),
-        })
+        Ok(Tally { seconds: start.elapsed().as_secs_f64(), latencies: std::mem::take(&mut self.latencies) })
     }
 }
 

@@ -28,11 +28,7 @@ pub type Polled = Wire<mio::net::TcpStream>;
 
 impl Blocking {
     /// Connects and logs in; with a TLS configuration, asks for TLS first.
-    pub fn open(
-        port: u16,
-        tls: Option<&Arc<ClientConfig>>,
-        keys: &mut Keys,
-    ) -> Result<Blocking, Fail> {
+    pub fn open(port: u16, tls: Option<&Arc<ClientConfig>>, keys: &mut Keys) -> Result<Blocking, Fail> {
         let mut socket = std::net::TcpStream::connect(address(port))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -78,9 +74,7 @@ impl Blocking {
                 b'E' => return fail(format!("{sql}: {}", error_text(body))),
                 b'D' if row.is_empty() => {
                     let columns = (0..).map_while(|i| crate::frames::column(body, i));
-                    row = columns
-                        .map(|c| String::from_utf8_lossy(c).into_owned())
-                        .collect();
+                    row = columns.map(|c| String::from_utf8_lossy(c).into_owned()).collect();
                 }
                 b'Z' => return Ok(row),
                 _ => {}
@@ -191,8 +185,7 @@ impl Reader {
             }
         }
         let at = self.taken;
-        let (tag, _, size) =
-            cut(&self.bytes[at..]).expect("the loop above ended because a frame is there");
+        let (tag, _, size) = cut(&self.bytes[at..]).expect("the loop above ended because a frame is there");
         self.taken += size;
         Ok((tag, &self.bytes[at + 5..at + size]))
     }

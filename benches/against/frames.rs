@@ -12,9 +12,7 @@ pub fn cut(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
 
 /// Reads four bytes as a big-endian number; shorter input counts as zero.
 pub fn be_u32(bytes: &[u8]) -> u32 {
-    bytes
-        .first_chunk::<4>()
-        .map_or(0, |chunk| u32::from_be_bytes(*chunk))
+    bytes.first_chunk::<4>().map_or(0, |chunk| u32::from_be_bytes(*chunk))
 }
 
 /// Appends one frame whose body `fill` writes.

@@ -19,12 +19,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How many ask at the same moment in the calm pass: fewer than there are servers.
 const FEW: usize = 8;
 
-pub fn measure(
-    _bench: &Bench,
-    running: &Running,
-    clients: usize,
-    seed: u64,
-) -> Result<Sample, Fail> {
+pub fn measure(_bench: &Bench, running: &Running, clients: usize, seed: u64) -> Result<Sample, Fail> {
     let Some(pid) = running.pid() else {
         return Ok(Sample::default());
     };
@@ -34,11 +29,7 @@ pub fn measure(
     first.once(1)?;
     std::thread::sleep(SETTLE);
     let empty = memory(pid)?.resident;
-    let mut load = Load::new(
-        open(running.port, clients, &mut keys)?,
-        Protocol::Extended,
-        seed,
-    )?;
+    let mut load = Load::new(open(running.port, clients, &mut keys)?, Protocol::Extended, seed)?;
     std::thread::sleep(SETTLE);
     let fresh = memory(pid)?;
     load.once(FEW)?;
@@ -52,18 +43,9 @@ pub fn measure(
     std::thread::sleep(SETTLE);
     let burst = memory(pid)?;
     let mut sample = Sample::default();
-    sample.add(
-        Metric::PerClientFresh,
-        (fresh.resident - empty) / clients as f64,
-    );
-    sample.add(
-        Metric::PerClientUsed,
-        (used.resident - empty) / clients as f64,
-    );
-    sample.add(
-        Metric::PerClientBurst,
-        (burst.resident - empty) / clients as f64,
-    );
+    sample.add(Metric::PerClientFresh, (fresh.resident - empty) / clients as f64);
+    sample.add(Metric::PerClientUsed, (used.resident - empty) / clients as f64);
+    sample.add(Metric::PerClientBurst, (burst.resident - empty) / clients as f64);
     sample.add(Metric::IdleCpu, idle.as_secs_f64() * 1e3);
     sample.add(Metric::Resident, used.resident / 1024.0);
     if let Some(proportional) = used.proportional {

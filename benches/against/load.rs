@@ -43,10 +43,7 @@ impl Protocol {
     pub fn ask(self, id: u32, out: &mut Vec<u8>) {
         match self {
             Protocol::Simple => {
-                frames::put_query(
-                    out,
-                    &format!("SELECT abalance FROM accounts WHERE aid = {id}"),
-                );
+                frames::put_query(out, &format!("SELECT abalance FROM accounts WHERE aid = {id}"));
                 return;
             }
             Protocol::Extended => {
@@ -102,11 +99,7 @@ struct Client {
 
 impl Load {
     /// Takes over logged-in connections. For `Prepared`, parses the statement on each.
-    pub fn new(
-        wires: Vec<crate::connection::Blocking>,
-        protocol: Protocol,
-        seed: u64,
-    ) -> Result<Load, Fail> {
+    pub fn new(wires: Vec<crate::connection::Blocking>, protocol: Protocol, seed: u64) -> Result<Load, Fail> {
         let poll = Poll::new()?;
         let mut clients = Vec::with_capacity(wires.len());
         for (index, mut wire) in wires.into_iter().enumerate() {
@@ -115,8 +108,7 @@ impl Load {
             }
             let mut wire = wire.into_polled()?;
             let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry()
-                .register(wire.socket(), Token(index), interest)?;
+            poll.registry().register(wire.socket(), Token(index), interest)?;
             clients.push(Client {
                 wire,
                 input: Vec::new(),
@@ -151,10 +143,7 @@ impl Load {
         while start.elapsed() < time {
             self.turn()?;
         }
-        Ok(Tally {
-            seconds: start.elapsed().as_secs_f64(),
-            latencies: std::mem::take(&mut self.latencies),
-        })
+        Ok(Tally { seconds: start.elapsed().as_secs_f64(), latencies: std::mem::take(&mut self.latencies) })
     }
 
     /// Nobody asks again; waits until everybody has been answered.
@@ -189,9 +178,7 @@ impl Load {
         }
         if events.is_empty() {
             let waiting = self.pending;
-            return fail(format!(
-                "no answer within {PATIENCE:?}; {waiting} clients are waiting"
-            ));
+            return fail(format!("no answer within {PATIENCE:?}; {waiting} clients are waiting"));
         }
         for event in &events {
             let index = event.token().0;
@@ -200,8 +187,7 @@ impl Load {
                 client.wire.send(&mut client.output)?;
             }
             if event.is_readable() {
-                self.hear(index)
-                    .map_err(|e| format!("client {index}: {e}"))?;
+                self.hear(index).map_err(|e| format!("client {index}: {e}"))?;
             }
         }
         self.events = events;
@@ -238,8 +224,7 @@ impl Load {
                 client.input.clear();
                 self.pending -= 1;
                 let nanos = client.asked_at.elapsed().as_nanos();
-                self.latencies
-                    .push(u32::try_from(nanos).unwrap_or(u32::MAX));
+                self.latencies.push(u32::try_from(nanos).unwrap_or(u32::MAX));
                 // With the answer complete nothing else can come, so there is no second read.
                 return if self.asking { self.ask(index) } else { Ok(()) };
             }
@@ -260,18 +245,13 @@ pub fn check(mut bytes: &[u8], protocol: Protocol, asked: u32) -> Result<bool, F
             (b'D', Some(b'D')) if frames::number(body, 0) != Some(balance(asked)) => {
                 let got = frames::number(body, 0);
                 let want = balance(asked);
-                return fail(format!(
-                    "WRONG ANSWER: asked for id {asked}, expected {want}, got {got:?}"
-                ));
+                return fail(format!("WRONG ANSWER: asked for id {asked}, expected {want}, got {got:?}"));
             }
             (b'Z', Some(b'Z')) if bytes.is_empty() => return Ok(true),
             (tag, Some(wanted)) if tag == *wanted && tag != b'Z' => {}
             (tag, wanted) => {
                 let wanted = wanted.map(|w| *w as char);
-                return fail(format!(
-                    "WRONG ANSWER: frame {:?} where {wanted:?} belongs",
-                    tag as char
-                ));
+                return fail(format!("WRONG ANSWER: frame {:?} where {wanted:?} belongs", tag as char));
             }
         }
     }

@@ -23,32 +23,16 @@ impl Login {
         static LOGINS: AtomicU64 = AtomicU64::new(0);
         let mut body = Vec::with_capacity(96);
         body.extend_from_slice(&0x0003_0000u32.to_be_bytes());
-        for text in [
-            "user",
-            USER,
-            "database",
-            DATABASE,
-            "application_name",
-            "against",
-            "",
-        ] {
+        for text in ["user", USER, "database", DATABASE, "application_name", "against", ""] {
             put_text(&mut body, text);
         }
         out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
         out.extend_from_slice(&body);
-        Login {
-            scram: Scram::new(LOGINS.fetch_add(1, Ordering::Relaxed)),
-        }
+        Login { scram: Scram::new(LOGINS.fetch_add(1, Ordering::Relaxed)) }
     }
 
     /// Takes one frame, appends what has to be answered; true means ready for queries.
-    pub fn frame(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        keys: &mut Keys,
-        out: &mut Vec<u8>,
-    ) -> Result<bool, Fail> {
+    pub fn frame(&mut self, tag: u8, body: &[u8], keys: &mut Keys, out: &mut Vec<u8>) -> Result<bool, Fail> {
         match tag {
             b'R' => self.authenticate(body, keys, out)?,
             b'S' | b'K' | b'N' => {}
@@ -59,12 +43,7 @@ impl Login {
         Ok(false)
     }
 
-    fn authenticate(
-        &mut self,
-        body: &[u8],
-        keys: &mut Keys,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fail> {
+    fn authenticate(&mut self, body: &[u8], keys: &mut Keys, out: &mut Vec<u8>) -> Result<(), Fail> {
         let rest = body.get(4..).unwrap_or_default();
         match be_u32(body) {
             0 => {}
@@ -77,16 +56,12 @@ impl Login {
                 });
             }
             11 => {
-                let answer = self
-                    .scram
-                    .answer(std::str::from_utf8(rest)?, PASSWORD, keys)?;
+                let answer = self.scram.answer(std::str::from_utf8(rest)?, PASSWORD, keys)?;
                 put(out, b'p', |b| b.extend_from_slice(answer.as_bytes()));
             }
             12 => self.scram.verify(std::str::from_utf8(rest)?)?,
             other => {
-                return fail(format!(
-                    "login: authentication method {other} is not SCRAM-SHA-256"
-                ));
+                return fail(format!("login: authentication method {other} is not SCRAM-SHA-256"));
             }
         }
         Ok(())

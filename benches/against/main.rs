@@ -65,9 +65,7 @@ impl Bench {
 fn main() -> ExitCode {
     let options = Options::read();
     if options.list {
-        scenario::all(&options)
-            .iter()
-            .for_each(|s| println!("{}", s.name));
+        scenario::all(&options).iter().for_each(|s| println!("{}", s.name));
         return ExitCode::SUCCESS;
     }
     match run(options) {
@@ -84,10 +82,7 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<bool, Fail> {
     let scenarios = chosen(&options)?;
     let mut targets = Vec::new();
-    for (role, name) in [
-        (Role::Subject, &options.subject),
-        (Role::Peer, &options.peer),
-    ] {
+    for (role, name) in [(Role::Subject, &options.subject), (Role::Peer, &options.peer)] {
         if name != "none" {
             targets.push((role, Target::named(name, &options)?));
         }
@@ -108,9 +103,7 @@ fn run(options: Options) -> Result<bool, Fail> {
         targets.push((Role::Direct, Target::direct(&bench.cluster.version)));
     }
     let environment = environment::describe(&bench, &targets, files);
-    environment
-        .iter()
-        .for_each(|(name, value)| println!("{name}: {value}"));
+    environment.iter().for_each(|(name, value)| println!("{name}: {value}"));
     let mut outcomes = Vec::new();
     for scenario in scenarios {
         let outcome = measure(&bench, scenario, &targets);
@@ -120,16 +113,10 @@ fn run(options: Options) -> Result<bool, Fail> {
         println!("{}", outcome.block().trim_end_matches('\n'));
         outcomes.push(outcome);
     }
-    let (kept, judged) = outcomes
-        .iter()
-        .map(Outcome::goals)
-        .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let (kept, judged) = outcomes.iter().map(Outcome::goals).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     println!("\ngoals kept: {kept} of {judged}");
     if let Some(file) = &bench.options.json {
-        std::fs::write(
-            file,
-            format!("{:#}\n", report::json(&environment, &outcomes)),
-        )?;
+        std::fs::write(file, format!("{:#}\n", report::json(&environment, &outcomes)))?;
     }
     if bench.options.markdown {
         println!("\n{}", report::markdown(&environment, &outcomes));
@@ -147,9 +134,7 @@ fn chosen(options: &Options) -> Result<Vec<Scenario>, Fail> {
             return fail(format!("unknown scenario {name:?}; --list shows them"));
         }
     }
-    list.retain(|s| {
-        options.scenario.is_empty() || options.scenario.iter().any(|name| matches(s, name))
-    });
+    list.retain(|s| options.scenario.is_empty() || options.scenario.iter().any(|name| matches(s, name)));
     Ok(list)
 }
 
@@ -164,13 +149,7 @@ fn prepare(options: Options, folder: PathBuf) -> Result<Bench, Fail> {
     let tls = tls::identity(&folder, account)?;
     eprintln!("starting a private PostgreSQL and filling it ...");
     let cluster = Cluster::start(&bin, &room, account, &tls, Bulk(options.bulk_rows()))?;
-    Ok(Bench {
-        options,
-        cluster,
-        tls,
-        account,
-        folder,
-    })
+    Ok(Bench { options, cluster, tls, account, folder })
 }
 
 /// All rounds of one scenario. Who goes first changes from round to round, so that neither drift of
@@ -210,9 +189,5 @@ fn measure(bench: &Bench, scenario: Scenario, targets: &[(Role, Target)]) -> Out
         Some(format!("{} {} {text}", target.label, target.version))
     });
     let notes = notes.collect();
-    Outcome {
-        scenario,
-        columns,
-        notes,
-    }
+    Outcome { scenario, columns, notes }
 }

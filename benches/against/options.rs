@@ -82,10 +82,6 @@ impl Options {
     }
 
     pub fn idle_clients(&self) -> [usize; 2] {
-        if self.quick {
-            [100, 500]
-        } else {
-            [1_000, 5_000]
-        }
+        if self.quick { [100, 500] } else { [1_000, 5_000] }
     }
 }

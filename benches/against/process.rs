@@ -21,10 +21,7 @@ impl Process {
     /// Starts it with its output in `log`. `stop` is the signal that ends it in order.
     pub fn start(mut command: Command, log: PathBuf, stop: libc::c_int) -> Result<Process, Fail> {
         let file = fs::File::create(&log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         // SAFETY: prctl is async-signal-safe and touches only the child's own state. Without it
         // a killed benchmark would leave a database and proxies running.
         unsafe {
@@ -34,9 +31,7 @@ impl Process {
             });
         }
         let program = command.get_program().to_string_lossy().into_owned();
-        let child = command
-            .spawn()
-            .map_err(|e| format!("cannot start {program}: {e}"))?;
+        let child = command.spawn().map_err(|e| format!("cannot start {program}: {e}"))?;
         Ok(Process { child, log, stop })
     }
 
@@ -52,10 +47,7 @@ impl Process {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {
-                return fail(format!(
-                    "it ended at once ({status}): {}",
-                    self.last_words()
-                ));
+                return fail(format!("it ended at once ({status}): {}", self.last_words()));
             }
             if start.elapsed() > patience {
                 return fail(format!(
@@ -100,10 +92,7 @@ impl Drop for Process {
 /// The kernel's own run-time sum, not the 10 ms ticks of `/proc/<pid>/stat`.
 pub fn cpu_time(pid: u32) -> Result<Duration, Fail> {
     let mut clock: libc::clockid_t = 0;
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: both calls only write to the locals that they are given.
     let known = unsafe {
         libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) == 0
@@ -162,15 +151,12 @@ impl Account {
         let find = |name: &str| {
             let line = users.lines().find(|line| line.starts_with(name))?;
             let mut fields = line.split(':').skip(2);
-            Some(Account {
-                uid: fields.next()?.parse().ok()?,
-                gid: fields.next()?.parse().ok()?,
-            })
+            Some(Account { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
         };
         let found = find("postgres:").or_else(|| find("nobody:"));
-        found.map(Some).ok_or_else(|| {
-            "neither postgres nor nobody exists here; run as an ordinary user".into()
-        })
+        found
+            .map(Some)
+            .ok_or_else(|| "neither postgres nor nobody exists here; run as an ordinary user".into())
     }
 
     /// Makes `command` run as this user.
@@ -180,11 +166,7 @@ impl Account {
 
     /// Gives a file or folder to this user.
     pub fn own(self, path: &Path) -> Result<(), Fail> {
-        Ok(std::os::unix::fs::chown(
-            path,
-            Some(self.uid),
-            Some(self.gid),
-        )?)
+        Ok(std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid))?)
     }
 }
 
@@ -208,10 +190,7 @@ pub fn interrupted() -> bool {
 
 /// Lets this process and its children open many sockets; returns the limit reached.
 pub fn raise_file_limit() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls only read or write the local.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
@@ -223,7 +202,5 @@ pub fn raise_file_limit() -> u64 {
 
 /// A port that nobody listens on now.
 pub fn free_port() -> Result<u16, Fail> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -21,9 +21,8 @@ pub struct Plan {
 pub fn measure(bench: &Bench, running: &Running, plan: &Plan) -> Result<Sample, Fail> {
     let mut keys = Keys::default();
     let tls = plan.tls.then_some(&bench.tls.client);
-    let wires: Result<Vec<_>, Fail> = (0..plan.clients)
-        .map(|_| Wire::open(running.port, tls, &mut keys))
-        .collect();
+    let wires: Result<Vec<_>, Fail> =
+        (0..plan.clients).map(|_| Wire::open(running.port, tls, &mut keys)).collect();
     let mut load = Load::new(wires?, plan.protocol, plan.seed)?;
     load.begin()?;
     load.run(WARM_UP)?;
@@ -83,10 +82,7 @@ pub fn add_speed(sample: &mut Sample, mut tally: Tally, before: &Clocks, after: 
     if let Some(seconds) = after.proxy_seconds(before) {
         sample.add(Metric::Cpu, seconds * 1e6 / count);
     }
-    sample.add(
-        Metric::ServerCpu,
-        (after.server - before.server) / 1e3 / count,
-    );
+    sample.add(Metric::ServerCpu, (after.server - before.server) / 1e3 / count);
     sample.add(Metric::LoadCpu, (after.load - before.load) / 1e3 / count);
 }
 
@@ -111,13 +107,8 @@ impl Attached {
             return Ok(Attached(None));
         };
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let line = line
-            .replace("{pid}", &pid.to_string())
-            .replace("{name}", name.trim());
-        let child = Command::new("sh")
-            .arg("-c")
-            .arg(format!("exec {line}"))
-            .spawn()?;
+        let line = line.replace("{pid}", &pid.to_string()).replace("{name}", name.trim());
+        let child = Command::new("sh").arg("-c").arg(format!("exec {line}")).spawn()?;
         Ok(Attached(Some(child)))
     }
 }

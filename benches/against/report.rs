@@ -72,11 +72,7 @@ impl Outcome {
 
     /// How many goals are kept, and how many were judged.
     pub fn goals(&self) -> (usize, usize) {
-        let judged: Vec<_> = self
-            .metrics()
-            .into_iter()
-            .filter_map(|m| self.kept(m))
-            .collect();
+        let judged: Vec<_> = self.metrics().into_iter().filter_map(|m| self.kept(m)).collect();
         (judged.iter().filter(|kept| **kept).count(), judged.len())
     }
 
@@ -92,9 +88,7 @@ impl Outcome {
             for column in &self.columns {
                 text += &format!("{:>26}", with_range(column.figures(metric)));
             }
-            let ratio = self
-                .ratio(metric)
-                .map_or("-".into(), |ratio| format!("{ratio:.2}"));
+            let ratio = self.ratio(metric).map_or("-".into(), |ratio| format!("{ratio:.2}"));
             text += &format!("{ratio:>10}");
             if let Some(goal) = self.scenario.goal(metric) {
                 let verdict = match self.kept(metric) {
@@ -121,10 +115,7 @@ impl Outcome {
         let columns = self.columns.iter().map(|column| {
             let metrics = self.metrics().into_iter().map(|metric| {
                 let figures = column.figures(metric);
-                (
-                    metric.key(),
-                    json!({"median": column.median(metric), "rounds": figures}),
-                )
+                (metric.key(), json!({"median": column.median(metric), "rounds": figures}))
             });
             let metrics: BTreeMap<_, _> = metrics.collect();
             let value = json!({"metrics": metrics, "failure": column.failure});
@@ -150,21 +141,10 @@ pub fn json(environment: &BTreeMap<&'static str, String>, outcomes: &[Outcome]) 
 pub fn markdown(environment: &BTreeMap<&'static str, String>, outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     for unit in [Unit::Query, Unit::Login, Unit::Bytes, Unit::Nothing] {
-        let rows: Vec<_> = outcomes
-            .iter()
-            .filter(|o| o.scenario.unit() == unit)
-            .collect();
-        let shown = |metric: &Metric| {
-            !matches!(
-                metric,
-                Metric::ServerCpu | Metric::LoadCpu | Metric::Proportional
-            )
-        };
-        let mut metrics: Vec<_> = rows
-            .iter()
-            .flat_map(|o| o.metrics())
-            .filter(shown)
-            .collect();
+        let rows: Vec<_> = outcomes.iter().filter(|o| o.scenario.unit() == unit).collect();
+        let shown =
+            |metric: &Metric| !matches!(metric, Metric::ServerCpu | Metric::LoadCpu | Metric::Proportional);
+        let mut metrics: Vec<_> = rows.iter().flat_map(|o| o.metrics()).filter(shown).collect();
         metrics.sort_unstable();
         metrics.dedup();
         if metrics.is_empty() {
@@ -174,10 +154,7 @@ pub fn markdown(environment: &BTreeMap<&'static str, String>, outcomes: &[Outcom
         let has_direct = rows.iter().any(|o| o.column(Role::Direct).is_some());
         let direct = if has_direct { " direct |" } else { "" };
         text += &format!("| scenario | {} |{direct}\n", titles.join(" | "));
-        text += &format!(
-            "|---|{}\n",
-            "---:|".repeat(titles.len() + usize::from(has_direct))
-        );
+        text += &format!("|---|{}\n", "---:|".repeat(titles.len() + usize::from(has_direct)));
         for outcome in rows {
             let cells: Vec<_> = metrics.iter().map(|m| outcome.cell(*m)).collect();
             text += &format!("| {} | {} |", outcome.scenario.name, cells.join(" | "));
@@ -192,10 +169,7 @@ pub fn markdown(environment: &BTreeMap<&'static str, String>, outcomes: &[Outcom
     let mut notes: Vec<_> = outcomes.iter().flat_map(|o| o.notes.clone()).collect();
     notes.dedup();
     notes.iter().for_each(|note| text += &format!("{note}.\n"));
-    let facts: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| format!("{name} {value}"))
-        .collect();
+    let facts: Vec<_> = environment.iter().map(|(name, value)| format!("{name} {value}")).collect();
     text + &format!("Measured with {}.\n", facts.join("; "))
 }
 
@@ -204,9 +178,7 @@ impl Outcome {
         let show = |role| self.median(role, metric).map_or("–".into(), number);
         match (self.column(Role::Subject), self.column(Role::Peer)) {
             (Some(_), Some(_)) => {
-                let ratio = self
-                    .ratio(metric)
-                    .map_or(String::new(), |r| format!(" (**{r:.2}**)"));
+                let ratio = self.ratio(metric).map_or(String::new(), |r| format!(" (**{r:.2}**)"));
                 format!("{} / {}{ratio}", show(Role::Subject), show(Role::Peer))
             }
             (Some(_), None) => show(Role::Subject),
@@ -233,11 +205,7 @@ fn number(value: f64) -> String {
             let whole = value.round() as i64;
             let (thousands, rest) = (whole / 1000, (whole % 1000).abs());
             if thousands.abs() >= 1000 {
-                format!(
-                    "{},{:03},{rest:03}",
-                    thousands / 1000,
-                    (thousands % 1000).abs()
-                )
+                format!("{},{:03},{rest:03}", thousands / 1000, (thousands % 1000).abs())
             } else {
                 format!("{thousands},{rest:03}")
             }

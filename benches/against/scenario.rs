@@ -18,20 +18,11 @@ const CLIENTS: [usize; 4] = [1, 8, 32, 128];
 
 #[derive(Debug, Clone, Copy)]
 pub enum Work {
-    Queries {
-        protocol: Protocol,
-        clients: usize,
-        tls: bool,
-    },
-    Connect {
-        clients: usize,
-        auth: Auth,
-    },
+    Queries { protocol: Protocol, clients: usize, tls: bool },
+    Connect { clients: usize, auth: Auth },
     RowsOut,
     CopyIn,
-    Idle {
-        clients: usize,
-    },
+    Idle { clients: usize },
 }
 
 #[derive(Debug, Clone)]
@@ -50,31 +41,15 @@ pub fn all(options: &Options) -> Vec<Scenario> {
     };
     for protocol in [Protocol::Simple, Protocol::Extended, Protocol::Prepared] {
         for clients in CLIENTS {
-            let work = Work::Queries {
-                protocol,
-                clients,
-                tls: false,
-            };
+            let work = Work::Queries { protocol, clients, tls: false };
             add(protocol.name(), format!("-{clients}"), work);
         }
     }
     for clients in [8, 32] {
         let protocol = Protocol::Extended;
-        add(
-            "tls",
-            format!("-{clients}"),
-            Work::Queries {
-                protocol,
-                clients,
-                tls: true,
-            },
-        );
+        add("tls", format!("-{clients}"), Work::Queries { protocol, clients, tls: true });
     }
-    let ways = [
-        ("", Auth::Password),
-        ("-verifier", Auth::Verifier),
-        ("-trust", Auth::Trust),
-    ];
+    let ways = [("", Auth::Password), ("-verifier", Auth::Verifier), ("-trust", Auth::Trust)];
     for (suffix, auth) in ways {
         add("connect", suffix.into(), Work::Connect { clients: 8, auth });
     }
@@ -99,14 +74,9 @@ impl Scenario {
     /// The goals of issue 2.
     pub fn goal(&self, metric: Metric) -> Option<Goal> {
         Some(match (self.work, metric) {
-            (
-                Work::Queries {
-                    protocol: Protocol::Extended,
-                    clients: 8 | 32,
-                    tls: false,
-                },
-                Metric::Rate,
-            ) => Goal::AtLeast(1.4),
+            (Work::Queries { protocol: Protocol::Extended, clients: 8 | 32, tls: false }, Metric::Rate) => {
+                Goal::AtLeast(1.4)
+            }
             (Work::Queries { .. } | Work::Connect { .. }, Metric::Rate) => Goal::AtLeast(1.0),
             (Work::Queries { clients: 1, .. }, Metric::Cpu) => Goal::AtMost(1.1),
             (Work::Queries { .. }, Metric::Cpu | Metric::P99) => Goal::AtMost(1.0),
@@ -131,12 +101,9 @@ impl Scenario {
     /// What `target` runs instead, where it cannot do this; for the reader of the table.
     pub fn substitute(&self, target: &Target) -> Option<&'static str> {
         match self.work {
-            Work::Queries {
-                protocol: Protocol::Prepared,
-                ..
-            } if !target.prepares() => Some(
-                "cannot do prepared statements in transaction mode: its extended protocol is shown",
-            ),
+            Work::Queries { protocol: Protocol::Prepared, .. } if !target.prepares() => {
+                Some("cannot do prepared statements in transaction mode: its extended protocol is shown")
+            }
             _ => None,
         }
     }
@@ -163,25 +130,12 @@ impl Scenario {
         seed: u64,
     ) -> Result<Sample, Fail> {
         match self.work {
-            Work::Queries {
-                protocol,
-                clients,
-                tls,
-            } => {
+            Work::Queries { protocol, clients, tls } => {
                 let protocol = match self.substitute(target) {
                     Some(_) => Protocol::Extended,
                     None => protocol,
                 };
-                queries::measure(
-                    bench,
-                    running,
-                    &queries::Plan {
-                        protocol,
-                        clients,
-                        tls,
-                        seed,
-                    },
-                )
+                queries::measure(bench, running, &queries::Plan { protocol, clients, tls, seed })
             }
             Work::Connect { clients, .. } => connect::measure(bench, running, clients),
             Work::RowsOut => bulk::rows_out(bench, running),

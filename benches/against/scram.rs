@@ -26,10 +26,7 @@ pub struct Scram {
 impl Scram {
     /// Starts an exchange; `number` makes the nonce unlike any other of this run.
     pub fn new(number: u64) -> Scram {
-        Scram {
-            nonce: format!("weirbench{number:020}"),
-            expected: None,
-        }
+        Scram { nonce: format!("weirbench{number:020}"), expected: None }
     }
 
     /// The client-first message. The user name is left empty: the server has it already.
@@ -38,12 +35,7 @@ impl Scram {
     }
 
     /// Answers the server-first message.
-    pub fn answer(
-        &mut self,
-        server: &str,
-        password: &str,
-        keys: &mut Keys,
-    ) -> Result<String, Fail> {
+    pub fn answer(&mut self, server: &str, password: &str, keys: &mut Keys) -> Result<String, Fail> {
         let nonce = field(server, "r=")?;
         if !nonce.starts_with(&self.nonce) {
             return fail("SCRAM: the server's nonce does not continue ours");

@@ -65,11 +65,7 @@ pub struct Site<'a> {
 
 impl Target {
     pub fn direct(version: &str) -> Target {
-        Target {
-            label: "direct".into(),
-            version: version.into(),
-            program: Program::Direct,
-        }
+        Target { label: "direct".into(), version: version.into(), program: Program::Direct }
     }
 
     /// `name` is pgweir or pgbouncer.
@@ -78,25 +74,15 @@ impl Target {
             "pgweir" => options.pgweir.clone(),
             "pgbouncer" => options.pgbouncer.clone(),
             other => {
-                return fail(format!(
-                    "unknown program {other:?}; known: pgweir, pgbouncer"
-                ));
+                return fail(format!("unknown program {other:?}; known: pgweir, pgbouncer"));
             }
         };
         let output = Command::new(&path).arg("--version").output();
-        let output = output.map_err(|e| {
-            format!(
-                "cannot run {}: {e}; install it or name its path",
-                path.display()
-            )
-        })?;
+        let output =
+            output.map_err(|e| format!("cannot run {}: {e}; install it or name its path", path.display()))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let version = text.lines().next().unwrap_or_default();
-        let version = version
-            .split_whitespace()
-            .last()
-            .unwrap_or_default()
-            .to_owned();
+        let version = version.split_whitespace().last().unwrap_or_default().to_owned();
         let program = if name == "pgweir" {
             let workers = options.workers;
             Program::Pgweir { path, workers }
@@ -107,22 +93,12 @@ impl Target {
             let prepares = number >= (1, 21);
             Program::PgBouncer { path, prepares }
         };
-        Ok(Target {
-            label: name.into(),
-            version,
-            program,
-        })
+        Ok(Target { label: name.into(), version, program })
     }
 
     /// Can it serve named prepared statements in transaction mode?
     pub fn prepares(&self) -> bool {
-        !matches!(
-            self.program,
-            Program::PgBouncer {
-                prepares: false,
-                ..
-            }
-        )
+        !matches!(self.program, Program::PgBouncer { prepares: false, .. })
     }
 
     /// Starts it and waits until it takes connections.
@@ -130,18 +106,12 @@ impl Target {
         let port = free_port()?;
         let (command, folder) = match &self.program {
             Program::Direct => {
-                return Ok(Running {
-                    port: site.postgres_port,
-                    process: None,
-                });
+                return Ok(Running { port: site.postgres_port, process: None });
             }
             Program::Pgweir { path, workers } => {
                 let folder = site.room("pgweir")?;
                 let config = folder.join("pgweir.yaml");
-                fs::write(
-                    &config,
-                    pgweir_yaml(port, free_port()?, *workers, auth, site),
-                )?;
+                fs::write(&config, pgweir_yaml(port, free_port()?, *workers, auth, site))?;
                 let mut command = Command::new(path);
                 command.arg("run").arg("--config").arg(config);
                 (command, folder)
@@ -163,10 +133,7 @@ impl Target {
         };
         let mut process = Process::start(command, folder.join("log"), libc::SIGTERM)?;
         process.wait_for_port(port, Duration::from_secs(10))?;
-        Ok(Running {
-            port,
-            process: Some(process),
-        })
+        Ok(Running { port, process: Some(process) })
     }
 }
 
@@ -197,11 +164,7 @@ impl Site<'_> {
 
 fn pgweir_yaml(port: u16, admin: u16, workers: u32, auth: Auth, site: &Site) -> String {
     let secret = site.secret(auth);
-    let method = if auth == Auth::Trust {
-        "trust"
-    } else {
-        "scram"
-    };
+    let method = if auth == Auth::Trust { "trust" } else { "scram" };
     let cert = site.tls.cert.display();
     let key = site.tls.key.display();
     let server = site.postgres_port;
@@ -223,16 +186,8 @@ fn pgweir_yaml(port: u16, admin: u16, workers: u32, auth: Auth, site: &Site) -> 
 }
 
 fn pgbouncer_ini(port: u16, users: &Path, prepares: bool, auth: Auth, site: &Site) -> String {
-    let method = if auth == Auth::Trust {
-        "trust"
-    } else {
-        "scram-sha-256"
-    };
-    let prepared = if prepares {
-        "max_prepared_statements = 200\n"
-    } else {
-        ""
-    };
+    let method = if auth == Auth::Trust { "trust" } else { "scram-sha-256" };
+    let prepared = if prepares { "max_prepared_statements = 200\n" } else { "" };
     format!(
         "[databases]\n\
          {DATABASE} = host=127.0.0.1 port={} dbname={DATABASE}\n\

@@ -38,9 +38,5 @@ pub fn identity(folder: &Path, account: Option<Account>) -> Result<Identity, Fai
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Identity {
-        cert,
-        key,
-        client: Arc::new(client),
-    })
+    Ok(Identity { cert, key, client: Arc::new(client) })
 }

@@ -28,8 +28,7 @@ pub(super) fn check(settings: &AdminSettings) -> Result<(), String> {
                 "admin.tokens: the name `{name}` appears twice; the audit log could not tell them apart"
             ));
         }
-        token::parse_hash(&token.hash)
-            .map_err(|error| format!("admin.tokens: `{}`: {error}", token.name))?;
+        token::parse_hash(&token.hash).map_err(|error| format!("admin.tokens: `{}`: {error}", token.name))?;
     }
     let address = settings.address;
     if is_loopback(address) {
@@ -68,10 +67,7 @@ impl Tokens {
         let parse = |token: &super::TokenSettings| {
             let hash = token::parse_hash(&token.hash)
                 .map_err(|error| format!("admin.tokens: `{}`: {error}", token.name))?;
-            let known = Known {
-                name: token.name.clone(),
-                role: token.role,
-            };
+            let known = Known { name: token.name.clone(), role: token.role };
             Ok((known, hash))
         };
         let tokens: Result<Vec<_>, String> = settings.tokens.iter().map(parse).collect();
@@ -112,9 +108,7 @@ pub(super) fn required(method: &Method, path: &str, tokens: &Tokens) -> Option<R
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(token.trim())
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 /// Refuses what a browser sends on behalf of another site; `Err` holds the reason and what to do.
@@ -122,13 +116,9 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Three fences. `Sec-Fetch-Site` and `Origin` are set by browsers and cannot be set by a page. `Host` guards
 /// against DNS rebinding, where a page's own name is made to resolve to this address: without TLS the host must
 /// be an address or `localhost`, which nobody can rebind; with TLS the certificate's name does the same service.
-pub(super) fn check_origin<B>(
-    request: &Request<B>,
-    tls: bool,
-) -> Result<(), (&'static str, &'static str)> {
+pub(super) fn check_origin<B>(request: &Request<B>, tls: bool) -> Result<(), (&'static str, &'static str)> {
     const USE_NAME: &str = "use the server's address or localhost in the URL";
-    const USE_TOOL: &str =
-        "open the page itself, or use a program such as curl; other sites may not call it";
+    const USE_TOOL: &str = "open the page itself, or use a program such as curl; other sites may not call it";
     let headers = request.headers();
     let mut hosts = headers.get_all(HOST).iter();
     let host = match hosts.next() {
@@ -147,10 +137,7 @@ pub(super) fn check_origin<B>(
     }
     for name in host.iter().chain(request.uri().authority()) {
         if !tls && !is_address_or_localhost(name.host()) {
-            return Err((
-                "the Host header names neither an address nor localhost",
-                USE_NAME,
-            ));
+            return Err(("the Host header names neither an address nor localhost", USE_NAME));
         }
     }
     for site in headers.get_all(SEC_FETCH_SITE) {

@@ -4,11 +4,7 @@ use super::super::TokenSettings;
 use super::*;
 
 fn token(name: &str, role: Role, secret: &str) -> TokenSettings {
-    TokenSettings {
-        name: name.to_owned(),
-        role,
-        hash: token::hash(secret),
-    }
+    TokenSettings { name: name.to_owned(), role, hash: token::hash(secret) }
 }
 
 fn settings(address: &str, tls: bool, tokens: Vec<TokenSettings>) -> AdminSettings {
@@ -34,20 +30,14 @@ fn loopback_needs_nothing_and_other_addresses_need_tls_and_tokens() {
             (true, vec![], "`admin.tokens` is missing"),
         ] {
             let error = check(&settings(open, tls, tokens)).unwrap_err();
-            assert!(
-                error.contains(missing) && error.contains("127.0.0.1"),
-                "{error}"
-            );
+            assert!(error.contains(missing) && error.contains("127.0.0.1"), "{error}");
         }
     }
 }
 
 #[test]
 fn tokens_need_distinct_names_and_real_hashes() {
-    let twice = vec![
-        token("ops", Role::Viewer, "a"),
-        token("ops", Role::Admin, "b"),
-    ];
+    let twice = vec![token("ops", Role::Viewer, "a"), token("ops", Role::Admin, "b")];
     let error = check(&settings("::1", false, twice)).unwrap_err();
     assert!(error.contains("`ops` appears twice"), "{error}");
     let nameless = vec![token("", Role::Viewer, "a")];
@@ -55,10 +45,7 @@ fn tokens_need_distinct_names_and_real_hashes() {
     let mut plain = token("ops", Role::Viewer, "a");
     plain.hash = "pgweir_the-token-itself".to_owned();
     let error = check(&settings("::1", false, vec![plain])).unwrap_err();
-    assert!(
-        error.contains("`ops`") && !error.contains("itself"),
-        "{error}"
-    );
+    assert!(error.contains("`ops`") && !error.contains("itself"), "{error}");
 }
 
 #[test]
@@ -119,14 +106,7 @@ fn origin(headers: &[(&str, &str)], tls: bool) -> Result<(), &'static str> {
 
 #[test]
 fn a_host_that_could_be_rebound_is_refused_without_tls() {
-    for host in [
-        "127.0.0.1:6433",
-        "localhost",
-        "LocalHost:1",
-        "x.localhost",
-        "[::1]:6433",
-        "10.1.1.1",
-    ] {
+    for host in ["127.0.0.1:6433", "localhost", "LocalHost:1", "x.localhost", "[::1]:6433", "10.1.1.1"] {
         assert_eq!(origin(&[("host", host)], false), Ok(()), "{host}");
     }
     for host in [
@@ -142,16 +122,10 @@ fn a_host_that_could_be_rebound_is_refused_without_tls() {
     assert_eq!(origin(&[("host", "pgweir.internal")], true), Ok(()));
     assert!(origin(&[], false).is_err());
     assert!(origin(&[("host", "localhost"), ("host", "localhost")], false).is_err());
-    let old = Request::builder()
-        .version(Version::HTTP_10)
-        .body(())
-        .unwrap();
+    let old = Request::builder().version(Version::HTTP_10).body(()).unwrap();
     assert_eq!(check_origin(&old, false), Ok(()));
-    let absolute = Request::builder()
-        .uri("http://evil.example/metrics")
-        .header("host", "localhost")
-        .body(())
-        .unwrap();
+    let absolute =
+        Request::builder().uri("http://evil.example/metrics").header("host", "localhost").body(()).unwrap();
     assert!(check_origin(&absolute, false).is_err());
 }
 

@@ -64,11 +64,9 @@ async fn healthz() -> Response {
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     match shared.fabric.ready() {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
-        Err(reason) => failure(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &reason,
-            "send clients elsewhere until this answers 200",
-        ),
+        Err(reason) => {
+            failure(StatusCode::SERVICE_UNAVAILABLE, &reason, "send clients elsewhere until this answers 200")
+        }
     }
 }
 
@@ -88,11 +86,7 @@ async fn reload(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn not_found() -> Response {
-    failure(
-        StatusCode::NOT_FOUND,
-        "there is no such page",
-        "GET / lists what there is",
-    )
+    failure(StatusCode::NOT_FOUND, "there is no such page", "GET / lists what there is")
 }
 
 async fn wrong_method() -> Response {

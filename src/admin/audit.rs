@@ -90,12 +90,7 @@ impl Audit {
             })?),
         };
         Ok(Audit {
-            state: Mutex::new(State {
-                file,
-                window_start: Instant::now(),
-                denied_in_window: 0,
-                left_out: 0,
-            }),
+            state: Mutex::new(State { file, window_start: Instant::now(), denied_in_window: 0, left_out: 0 }),
         })
     }
 
@@ -136,9 +131,7 @@ impl State {
 fn write_to_log(line: &str, result: Outcome) -> Result<(), String> {
     let shown = tracing::enabled!(target: AUDIT_TARGET, tracing::Level::INFO);
     if !shown && result == Outcome::Started {
-        return Err(
-            "there is no admin.audit_log, and the log does not show audit lines".to_owned(),
-        );
+        return Err("there is no admin.audit_log, and the log does not show audit lines".to_owned());
     }
     tracing::info!(target: AUDIT_TARGET, "{line}");
     Ok(())
@@ -152,10 +145,7 @@ fn line(entry: &Entry<'_>, left_out: u64, now: SystemTime) -> Result<String, Str
     let line = Line {
         time: rfc3339(now),
         id: format!("{}-{}", std::process::id(), entry.id),
-        who: entry.who.map(|known| Who {
-            token: &known.name,
-            role: known.role,
-        }),
+        who: entry.who.map(|known| Who { token: &known.name, role: known.role }),
         from: &entry.from,
         what: &entry.what[..end],
         result: entry.result,
@@ -174,11 +164,7 @@ struct LogFile {
 
 impl LogFile {
     fn open(path: &Path) -> io::Result<LogFile> {
-        Ok(LogFile {
-            path: path.to_owned(),
-            file: open_append(path)?,
-            torn: false,
-        })
+        Ok(LogFile { path: path.to_owned(), file: open_append(path)?, torn: false })
     }
 
     /// Appends `line` with one write call; `sync` waits for the disk.
@@ -207,19 +193,13 @@ impl LogFile {
         if own.file_type().is_fifo() || own.file_type().is_char_device() {
             return false;
         }
-        named.map_or(true, |named| {
-            (named.dev(), named.ino()) != (own.dev(), own.ino())
-        })
+        named.map_or(true, |named| (named.dev(), named.ino()) != (own.dev(), own.ino()))
     }
 }
 
 /// Only the owner reads it: it says who operates the database and from where.
 fn open_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// UTC with milliseconds, `2026-01-31T23:59:59.123Z`. The date is Howard Hinnant's `civil_from_days`.
@@ -229,16 +209,11 @@ fn rfc3339(time: SystemTime) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     let millis = since.subsec_millis();

@@ -23,9 +23,8 @@ fn lines(path: &Path) -> Vec<serde_json::Value> {
 
 #[test]
 fn times_are_utc_as_rfc_3339_writes_them() {
-    let at = |seconds: u64, millis: u64| {
-        rfc3339(UNIX_EPOCH + Duration::from_millis(seconds * 1_000 + millis))
-    };
+    let at =
+        |seconds: u64, millis: u64| rfc3339(UNIX_EPOCH + Duration::from_millis(seconds * 1_000 + millis));
     assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
     // Checked against `date -u -d @…`: leap days, the end of a year, a century that has a leap day.
     assert_eq!(at(951_782_399, 999), "2000-02-28T23:59:59.999Z");
@@ -40,14 +39,9 @@ fn lines_say_who_from_where_what_and_the_result() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     let audit = Audit::open(Some(&path)).unwrap();
-    let ops = Known {
-        name: "ops\n\"x\"".to_owned(),
-        role: Role::Operator,
-    };
+    let ops = Known { name: "ops\n\"x\"".to_owned(), role: Role::Operator };
     let what = format!("POST /{}", "é".repeat(300));
-    audit
-        .write(&entry(Outcome::Started, Some(&ops), "POST /api/reload"))
-        .unwrap();
+    audit.write(&entry(Outcome::Started, Some(&ops), "POST /api/reload")).unwrap();
     audit.write(&entry(Outcome::Denied, None, &what)).unwrap();
     let lines = lines(&path);
     assert_eq!(lines.len(), 2);
@@ -85,9 +79,8 @@ fn a_full_disk_or_a_missing_folder_is_an_error_that_names_the_file() {
     let full = Audit::open(Some(Path::new("/dev/full"))).unwrap();
     let error = full.write(&entry(Outcome::Started, None, "x")).unwrap_err();
     assert!(error.contains("/dev/full"), "{error}");
-    let error = Audit::open(Some(Path::new("/no/such/folder/audit.log")))
-        .err()
-        .expect("the folder does not exist");
+    let error =
+        Audit::open(Some(Path::new("/no/such/folder/audit.log"))).err().expect("the folder does not exist");
     assert!(error.contains("/no/such/folder/audit.log"), "{error}");
 }
 
@@ -100,10 +93,7 @@ fn a_line_after_a_torn_one_begins_on_its_own() {
     file.torn = true;
     file.append("{}", true).unwrap();
     file.append("{}", false).unwrap();
-    assert_eq!(
-        std::fs::read_to_string(&path).unwrap(),
-        "{\"half\"\n{}\n{}\n"
-    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"half\"\n{}\n{}\n");
 }
 
 #[test]
@@ -130,9 +120,7 @@ fn without_a_file_nothing_begins_that_the_log_would_not_show() {
     let audit = Audit::open(None).unwrap();
     let silent = tracing::subscriber::NoSubscriber::default();
     tracing::subscriber::with_default(silent, || {
-        let error = audit
-            .write(&entry(Outcome::Started, None, "x"))
-            .unwrap_err();
+        let error = audit.write(&entry(Outcome::Started, None, "x")).unwrap_err();
         assert!(error.contains("admin.audit_log"), "{error}");
         audit.write(&entry(Outcome::Denied, None, "x")).unwrap();
     });

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -102,12 +102,7 @@ impl Caller {
             false => "send `Authorization: Bearer` and a token",
         };
         let status = StatusCode::UNAUTHORIZED;
-        Err(challenge(self.deny(
-            None,
-            status,
-            "this needs a token",
-            hint,
-        )))
+        Err(challenge(self.deny(None, status, "this needs a token", hint)))
     }
 
     async fn authorise(&self, role: Role, token: &str) -> Result<Known, Refusal> {
@@ -151,13 +146,7 @@ impl Caller {
     }
 
     fn failures<T>(&self, with: impl FnOnce(&mut super::throttle::Failures) -> T) -> T {
-        with(
-            &mut self
-                .shared
-                .failures
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        with(&mut self.shared.failures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs something that changes the proxy, between two lines of the audit log. It runs to its end even when
@@ -169,10 +158,7 @@ impl Caller {
             return *self.deny(who.as_ref(), StatusCode::SERVICE_UNAVAILABLE, reason, hint);
         };
         if let Err(error) = self.audit(who.as_ref(), Outcome::Started, None) {
-            tracing::error!(
-                what = self.what,
-                "refused, because it cannot be audited: {error}"
-            );
+            tracing::error!(what = self.what, "refused, because it cannot be audited: {error}");
             let hint = "nothing was done; make admin.audit_log writable, then try again";
             return failure(StatusCode::SERVICE_UNAVAILABLE, &error, hint);
         }
@@ -181,11 +167,7 @@ impl Caller {
             work.await.unwrap_or_else(|error| {
                 tracing::error!("a command of the HTTP surface broke off: {error}");
                 let hint = "this is a mistake in pgweir; the log says where";
-                failure(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "the command broke off",
-                    hint,
-                )
+                failure(StatusCode::INTERNAL_SERVER_ERROR, "the command broke off", hint)
             })
         });
         ended.await
@@ -208,11 +190,7 @@ impl Caller {
         };
         if let Err(error) = self.audit(who.as_ref(), outcome, reason) {
             // It has happened and its beginning is on record; the log is the place that is left.
-            tracing::error!(
-                what = self.what,
-                ?outcome,
-                "the audit log misses an end: {error}"
-            );
+            tracing::error!(what = self.what, ?outcome, "the audit log misses an end: {error}");
         }
         drop(running);
         response
@@ -225,12 +203,7 @@ impl Caller {
         Box::new(failure(status, reason, hint))
     }
 
-    fn audit(
-        &self,
-        who: Option<&Known>,
-        result: Outcome,
-        reason: Option<&str>,
-    ) -> Result<(), String> {
+    fn audit(&self, who: Option<&Known>, result: Outcome, reason: Option<&str>) -> Result<(), String> {
         self.live.audit.write(&Entry {
             id: self.id,
             who,
@@ -256,9 +229,7 @@ async fn within(answer: impl Future<Output = Response>) -> Response {
             "a command goes on; the audit log shows its end",
         )
     };
-    tokio::time::timeout(REQUEST_TIME, answer)
-        .await
-        .unwrap_or_else(late)
+    tokio::time::timeout(REQUEST_TIME, answer).await.unwrap_or_else(late)
 }
 
 fn challenge(mut response: Refusal) -> Refusal {

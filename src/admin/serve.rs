@@ -57,9 +57,7 @@ pub fn start(
     let live = Live::build(&settings)?;
     let wanted = SocketAddr::new(settings.address, settings.port);
     let no_port = |error| {
-        format!(
-            "admin: cannot listen on {wanted}: {error}; choose another admin.address or admin.port"
-        )
+        format!("admin: cannot listen on {wanted}: {error}; choose another admin.address or admin.port")
     };
     let listener = StdListener::bind(wanted).map_err(no_port)?;
     listener.set_nonblocking(true).map_err(no_port)?;
@@ -75,12 +73,7 @@ pub fn start(
         .name("pgweir-admin".to_owned())
         .spawn(move || runtime.block_on(serve(listener, serving, ending)))
         .map_err(|error| format!("admin: the thread did not start: {error}"))?;
-    Ok(AdminHandle {
-        address,
-        shared,
-        end,
-        thread: Some(thread),
-    })
+    Ok(AdminHandle { address, shared, end, thread: Some(thread) })
 }
 
 impl AdminHandle {
@@ -100,9 +93,7 @@ impl AdminHandle {
             ));
         }
         if settings.tls.is_some() != self.shared.live().tls.is_some() {
-            return Err(
-                "admin.tls cannot be added or removed while pgweir runs; restart it".to_owned(),
-            );
+            return Err("admin.tls cannot be added or removed while pgweir runs; restart it".to_owned());
         }
         self.shared.replace(Live::build(settings)?);
         Ok(())
@@ -166,11 +157,7 @@ type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
 /// Waits for a free place first, so that what is beyond the bound costs no file descriptor.
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> std::io::Result<Accepted> {
-    let place = places
-        .clone()
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
+    let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, address) = listener.accept().await?;
     Ok((stream, address, place))
 }
@@ -183,10 +170,7 @@ async fn connection(
     ending: watch::Receiver<bool>,
 ) {
     let tls = shared.live().tls.clone();
-    let peer = Peer {
-        address,
-        tls: tls.is_some(),
-    };
+    let peer = Peer { address, tls: tls.is_some() };
     let Some(tls) = tls else {
         return exchange(stream, peer, router, ending).await;
     };

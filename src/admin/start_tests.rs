@@ -9,18 +9,11 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use super::*;
 
 fn try_start(settings: AdminSettings) -> Result<AdminHandle, String> {
-    start(
-        settings,
-        Arc::new(Registry::default()),
-        Arc::new(Proxy::default()),
-    )
+    start(settings, Arc::new(Registry::default()), Arc::new(Proxy::default()))
 }
 
 fn why_not(change: impl FnOnce(&mut AdminSettings)) -> String {
-    let mut settings = AdminSettings {
-        port: 0,
-        ..AdminSettings::default()
-    };
+    let mut settings = AdminSettings { port: 0, ..AdminSettings::default() };
     change(&mut settings);
     try_start(settings).err().expect("it must not start")
 }
@@ -28,10 +21,7 @@ fn why_not(change: impl FnOnce(&mut AdminSettings)) -> String {
 #[test]
 fn it_refuses_to_start_open_to_strangers() {
     let error = why_not(|settings| settings.address = "0.0.0.0".parse().unwrap());
-    assert!(
-        error.contains("admin.tls") && error.contains("admin.tokens"),
-        "{error}"
-    );
+    assert!(error.contains("admin.tls") && error.contains("admin.tokens"), "{error}");
     let error = why_not(|settings| {
         settings.address = "0.0.0.0".parse().unwrap();
         settings.tokens = tokens();
@@ -58,8 +48,7 @@ fn shutdown_closes_the_port_and_ends_idle_connections() {
     let surface = surface(vec![], |_| ());
     let address = surface.handle.address();
     let mut idle = TcpStream::connect(address).unwrap();
-    idle.set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    idle.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     write!(idle, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut start = [0; 12];
     idle.read_exact(&mut start).unwrap();
@@ -75,11 +64,7 @@ fn shutdown_closes_the_port_and_ends_idle_connections() {
 #[test]
 fn a_reload_takes_new_tokens_and_keeps_the_old_ones_when_they_are_wrong() {
     let surface = surface(tokens(), |_| ());
-    let ask = |token| {
-        surface
-            .ask_as("GET /api/database/connections", token)
-            .status
-    };
+    let ask = |token| surface.ask_as("GET /api/database/connections", token).status;
     let mut settings = surface.settings.clone();
     settings.tokens.retain(|token| token.name == "ops");
     surface.handle.reload(&settings).unwrap();
@@ -90,13 +75,7 @@ fn a_reload_takes_new_tokens_and_keeps_the_old_ones_when_they_are_wrong() {
     assert_eq!(ask(OPERATOR), 200);
     let mut moved = surface.settings.clone();
     moved.port = surface.handle.address().port() ^ 1;
-    assert!(
-        surface
-            .handle
-            .reload(&moved)
-            .unwrap_err()
-            .contains("restart")
-    );
+    assert!(surface.handle.reload(&moved).unwrap_err().contains("restart"));
     let mut tls = surface.settings.clone();
     tls.tls = Some(("a".into(), "b".into()));
     assert!(surface.handle.reload(&tls).unwrap_err().contains("restart"));
@@ -154,9 +133,7 @@ fn another_address_serves_with_tls_and_tokens_and_the_certificate_reloads() {
     assert_eq!(reply(&ask_tls(&surface, &trusted, &http_page)).status, 403);
 
     let mut plain = TcpStream::connect(("127.0.0.1", surface.handle.address().port())).unwrap();
-    plain
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    plain.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     plain.write_all(metrics.as_bytes()).unwrap();
     let mut answer = Vec::new();
     // Closed or reset, either way without an answer in HTTP.
@@ -178,20 +155,14 @@ fn connections_beyond_the_bound_wait_for_a_place() {
     let surface = surface(vec![], |_| ());
     let connect = || {
         let stream = TcpStream::connect(surface.handle.address()).unwrap();
-        (&stream)
-            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .unwrap();
+        (&stream).write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         stream
     };
     let answer = |stream: &TcpStream, wait: u64| {
-        stream
-            .set_read_timeout(Some(Duration::from_millis(wait)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(wait))).unwrap();
         let mut start = [0; 12];
         let mut stream = stream;
-        stream
-            .read_exact(&mut start)
-            .is_ok_and(|()| &start == b"HTTP/1.1 200")
+        stream.read_exact(&mut start).is_ok_and(|()| &start == b"HTTP/1.1 200")
     };
     let mut places: Vec<TcpStream> = Vec::new();
     for _ in 0..serve::CONNECTIONS_MAX {
@@ -208,11 +179,7 @@ fn connections_beyond_the_bound_wait_for_a_place() {
 fn asking_on_many_connections_does_not_go_around_the_delay() {
     let surface = surface(tokens(), |_| ());
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let ask = || {
-            surface
-                .ask_as("GET /api/database/connections", "wrong")
-                .status
-        };
+        let ask = || surface.ask_as("GET /api/database/connections", "wrong").status;
         let threads: Vec<_> = (0..40).map(|_| scope.spawn(ask)).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });

@@ -55,10 +55,7 @@ impl Shared {
     }
 
     pub(super) fn live(&self) -> Arc<Live> {
-        self.live
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn replace(&self, live: Live) {
@@ -74,11 +71,7 @@ impl Live {
             Some((cert, key)) => Some(acceptor(cert, key)?),
             None => None,
         };
-        Ok(Live {
-            tokens: Tokens::new(settings)?,
-            audit: Audit::open(settings.audit_log.as_deref())?,
-            tls,
-        })
+        Ok(Live { tokens: Tokens::new(settings)?, audit: Audit::open(settings.audit_log.as_deref())?, tls })
     }
 }
 

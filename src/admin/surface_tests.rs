@@ -20,11 +20,7 @@ struct Proxy {
 
 impl Fabric for Proxy {
     fn connections(&self) -> Answer<'_, Vec<PoolView>> {
-        let client = ClientView {
-            id: 3,
-            state: "waiting",
-            ..ClientView::default()
-        };
+        let client = ClientView { id: 3, state: "waiting", ..ClientView::default() };
         let pool = PoolView {
             database: "app".to_owned(),
             mode: "transaction",
@@ -60,15 +56,9 @@ const VIEWER: &str = "pgweir_viewer";
 const OPERATOR: &str = "pgweir_operator";
 
 fn tokens() -> Vec<TokenSettings> {
-    let token = |name: &str, role, secret| TokenSettings {
-        name: name.to_owned(),
-        role,
-        hash: token::hash(secret),
-    };
-    vec![
-        token("dashboard", Role::Viewer, VIEWER),
-        token("ops", Role::Operator, OPERATOR),
-    ]
+    let token =
+        |name: &str, role, secret| TokenSettings { name: name.to_owned(), role, hash: token::hash(secret) };
+    vec![token("dashboard", Role::Viewer, VIEWER), token("ops", Role::Operator, OPERATOR)]
 }
 
 fn surface(tokens: Vec<TokenSettings>, change: impl FnOnce(&mut AdminSettings)) -> Surface {
@@ -82,13 +72,7 @@ fn surface(tokens: Vec<TokenSettings>, change: impl FnOnce(&mut AdminSettings)) 
     change(&mut settings);
     let (proxy, registry) = (Arc::new(Proxy::default()), Arc::new(Registry::default()));
     let handle = start(settings.clone(), registry.clone(), proxy.clone()).unwrap();
-    Surface {
-        handle,
-        proxy,
-        registry,
-        folder,
-        settings,
-    }
+    Surface { handle, proxy, registry, folder, settings }
 }
 
 struct Reply {
@@ -106,9 +90,7 @@ impl Reply {
 impl Surface {
     fn send(&self, request: &str) -> Reply {
         let mut stream = TcpStream::connect(self.handle.address()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut text = Vec::new();
         stream.read_to_end(&mut text).unwrap();
@@ -158,20 +140,13 @@ fn metrics_health_and_the_page_are_readable_by_anybody_who_reaches_the_port() {
     surface.registry.register(counters);
     let metrics = surface.ask("GET /metrics");
     assert_eq!(metrics.status, 200);
-    assert!(
-        metrics
-            .head
-            .contains("content-type: text/plain; version=0.0.4")
-    );
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"));
     let line = "pgweir_queries_total{database=\"app\",user=\"ann\"} 42\n";
     assert!(metrics.body.contains(line), "{}", metrics.body);
     assert_eq!(surface.ask("GET /healthz").status, 200);
     let page = surface.ask("GET /");
     assert!(page.body.contains("/api/database/connections"));
-    assert!(
-        page.head
-            .contains("content-security-policy: default-src 'none'")
-    );
+    assert!(page.head.contains("content-security-policy: default-src 'none'"));
     assert!(page.head.contains("x-frame-options: deny") && page.head.contains("no-store"));
     assert_eq!(surface.ask("HEAD /metrics").status, 200);
     assert!(surface.audit().is_empty());
@@ -213,19 +188,11 @@ fn acting_needs_an_operator_also_where_no_token_is_configured() {
     let open = surface(vec![], |_| ());
     let reply = open.ask("POST /api/reload");
     assert_eq!(reply.status, 401);
-    assert!(
-        reply.json()["hint"]
-            .as_str()
-            .unwrap()
-            .contains("pgweir token create")
-    );
+    assert!(reply.json()["hint"].as_str().unwrap().contains("pgweir token create"));
     assert_eq!(open.ask_as("POST /api/reload", "").status, 401);
     let closed = surface(tokens(), |_| ());
     assert_eq!(closed.ask("POST /api/reload").status, 401);
-    assert_eq!(
-        closed.ask_as("POST /api/reload", "pgweir_wrong").status,
-        401
-    );
+    assert_eq!(closed.ask_as("POST /api/reload", "pgweir_wrong").status, 401);
     assert_eq!(closed.ask_as("POST /api/reload", VIEWER).status, 403);
     assert_eq!((open.reloads(), closed.reloads()), (0, 0));
     assert_eq!(closed.ask_as("POST /api/reload", OPERATOR).status, 200);
@@ -274,12 +241,7 @@ fn what_cannot_be_audited_is_not_done() {
     });
     let reply = surface.ask_as("POST /api/reload", OPERATOR);
     assert_eq!(reply.status, 503);
-    assert!(
-        reply.json()["error"]
-            .as_str()
-            .unwrap()
-            .contains("/dev/full")
-    );
+    assert!(reply.json()["error"].as_str().unwrap().contains("/dev/full"));
     assert_eq!(surface.reloads(), 0);
     assert_eq!(surface.ask_as("POST /api/reload", "wrong").status, 401);
 }
@@ -294,8 +256,7 @@ fn pages_of_other_origins_and_rebound_names_are_refused_and_audited() {
         assert_eq!(reply.status, 403, "{bad}");
         assert!(!reply.head.contains("access-control"));
     }
-    let rebound =
-        surface.send("GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    let rebound = surface.send("GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
     assert_eq!(rebound.status, 403);
     assert_eq!(surface.audit().len(), 3);
     let old = surface.send("GET /healthz HTTP/1.0\r\n\r\n");
@@ -307,9 +268,7 @@ fn wrong_tokens_are_answered_later_and_later_and_right_ones_at_once() {
     let surface = surface(tokens(), |_| ());
     let time = |token: &str| {
         let start = Instant::now();
-        let status = surface
-            .ask_as("GET /api/database/connections", token)
-            .status;
+        let status = surface.ask_as("GET /api/database/connections", token).status;
         (status, start.elapsed())
     };
     for _ in 0..3 {
@@ -321,19 +280,14 @@ fn wrong_tokens_are_answered_later_and_later_and_right_ones_at_once() {
     assert!(status == 401 && waited >= Duration::from_millis(500));
     // The next mistake costs a second; a right token must not pay for it.
     let (status, waited) = time(VIEWER);
-    assert!(
-        status == 200 && waited < Duration::from_millis(900),
-        "{waited:?}"
-    );
+    assert!(status == 200 && waited < Duration::from_millis(900), "{waited:?}");
 }
 
 #[test]
 fn large_requests_are_refused() {
     let surface = surface(tokens(), |_| ());
-    let body = format!(
-        "POST /api/reload\nAuthorization: Bearer {OPERATOR}\nContent-Length: {}",
-        api::BODY_MAX + 1
-    );
+    let body =
+        format!("POST /api/reload\nAuthorization: Bearer {OPERATOR}\nContent-Length: {}", api::BODY_MAX + 1);
     assert_eq!(surface.ask(&body).status, 413);
     let header = format!("GET /metrics\nX-Long: {}", "x".repeat(20 * 1024));
     assert_eq!(surface.ask(&header).status, 431);

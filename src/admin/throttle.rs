@@ -36,10 +36,7 @@ impl Failures {
         if self.0.len() >= ADDRESSES_MAX && !self.0.contains_key(&key) {
             self.make_room(now);
         }
-        let failed = self.0.entry(key).or_insert(Failed {
-            count: 0,
-            last: now,
-        });
+        let failed = self.0.entry(key).or_insert(Failed { count: 0, last: now });
         if now.saturating_duration_since(failed.last) > FORGET {
             failed.count = 0;
         }
@@ -50,14 +47,13 @@ impl Failures {
 
     /// Whether `from` has made more mistakes lately than cost nothing.
     pub(super) fn suspicious(&self, from: IpAddr, now: Instant) -> bool {
-        self.0.get(&network(from)).is_some_and(|failed| {
-            failed.count > FREE && now.saturating_duration_since(failed.last) <= FORGET
-        })
+        self.0
+            .get(&network(from))
+            .is_some_and(|failed| failed.count > FREE && now.saturating_duration_since(failed.last) <= FORGET)
     }
 
     fn make_room(&mut self, now: Instant) {
-        self.0
-            .retain(|_, failed| now.saturating_duration_since(failed.last) <= FORGET);
+        self.0.retain(|_, failed| now.saturating_duration_since(failed.last) <= FORGET);
         if self.0.len() < ADDRESSES_MAX {
             return;
         }
@@ -97,9 +93,7 @@ mod tests {
     fn a_few_mistakes_are_free_then_the_delay_doubles_up_to_its_bound() {
         let mut failures = Failures::default();
         let now = Instant::now();
-        let delays: Vec<u128> = (0..10)
-            .map(|_| failures.add(address(1), now).as_millis())
-            .collect();
+        let delays: Vec<u128> = (0..10).map(|_| failures.add(address(1), now).as_millis()).collect();
         assert_eq!(delays, [0, 0, 0, 250, 500, 1000, 2000, 4000, 4000, 4000]);
         assert!(failures.suspicious(address(1), now));
         assert!(!failures.suspicious(address(2), now));
@@ -124,10 +118,7 @@ mod tests {
         let mut failures = Failures::default();
         let now = Instant::now();
         for last in 0..4_u128 {
-            failures.add(
-                IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | last)),
-                now,
-            );
+            failures.add(IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | last)), now);
         }
         let neighbour = IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | 99));
         assert!(failures.suspicious(neighbour, now));

@@ -33,10 +33,8 @@ pub fn hash(token: &str) -> String {
 
 /// Reads what [`hash`] writes; `Err` says what is wrong with it, without repeating it.
 pub fn parse_hash(text: &str) -> Result<[u8; 32], String> {
-    let wrong = || {
-        "a token's hash is `sha256:` and 64 hex digits, as `pgweir token create` prints it"
-            .to_owned()
-    };
+    let wrong =
+        || "a token's hash is `sha256:` and 64 hex digits, as `pgweir token create` prints it".to_owned();
     let digits = text.strip_prefix(HASH_PREFIX).ok_or_else(wrong)?.as_bytes();
     if digits.len() != 64 {
         return Err(wrong());
@@ -70,23 +68,14 @@ mod tests {
 
     #[test]
     fn the_hash_is_the_one_that_sha256sum_prints() {
-        assert_eq!(
-            hash("abc"),
-            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(hash("abc"), "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]
     fn what_is_no_hash_is_refused_and_not_repeated() {
         let upper = hash("abc").to_uppercase().replace("SHA256:", "sha256:");
         assert_eq!(parse_hash(&upper), Ok(digest("abc")));
-        for bad in [
-            "",
-            "sha256:",
-            "pgweir_secret",
-            "sha256:zz",
-            &hash("x")[..70],
-        ] {
+        for bad in ["", "sha256:", "pgweir_secret", "sha256:zz", &hash("x")[..70]] {
             let error = parse_hash(bad).unwrap_err();
             assert!(bad.is_empty() || !error.contains("secret"), "{error}");
         }

@@ -47,10 +47,7 @@ impl ServerLogin {
     /// For AuthenticationSASL. `cached` are keys that an earlier login to the same server returned.
     pub fn scram(&self, cached: Option<ClientKeys>) -> Result<Credential, MissingCredential> {
         if let Some(password) = self.password() {
-            return Ok(Credential::Password {
-                password: password.to_owned(),
-                cached,
-            });
+            return Ok(Credential::Password { password: password.to_owned(), cached });
         }
         match (&self.learned, &self.secret) {
             (Learned::Keys(keys), _) => Ok(Credential::Keys(keys.clone())),
@@ -66,15 +63,12 @@ impl ServerLogin {
             (None, Some(Secret::Md5(text))) => Md5Secret::parse(text),
             _ => None,
         };
-        secret
-            .map(|secret| secret.response(salt))
-            .ok_or_else(|| self.missing("md5", GIVE_PASSWORD))
+        secret.map(|secret| secret.response(salt)).ok_or_else(|| self.missing("md5", GIVE_PASSWORD))
     }
 
     /// For AuthenticationCleartextPassword: the password, without a zero byte.
     pub fn cleartext(&self) -> Result<&str, MissingCredential> {
-        self.password()
-            .ok_or_else(|| self.missing("a clear-text password", GIVE_PASSWORD))
+        self.password().ok_or_else(|| self.missing("a clear-text password", GIVE_PASSWORD))
     }
 
     fn password(&self) -> Option<&str> {

@@ -69,11 +69,8 @@ mod tests {
     fn agrees_with_an_independent_client() {
         let secret = Md5Secret::derive(b"pass\xffword", "wörld");
         for salt in [[0; 4], [1, 2, 3, 4], [255; 4]] {
-            let theirs = postgres_protocol::authentication::md5_hash(
-                "wörld".as_bytes(),
-                b"pass\xffword",
-                salt,
-            );
+            let theirs =
+                postgres_protocol::authentication::md5_hash("wörld".as_bytes(), b"pass\xffword", salt);
             assert_eq!(secret.response(salt), theirs);
             assert!(secret.accepts(salt, theirs.as_bytes()));
             assert!(!secret.accepts([9; 4], theirs.as_bytes()));

@@ -18,10 +18,7 @@ impl MockSecret {
     /// `seed` are fresh random bytes, drawn once per process: an unknown user has to be given the same salt each time,
     /// as a known one is.
     pub fn new(seed: [u8; 32]) -> Self {
-        MockSecret {
-            seed,
-            iterations: DEFAULT_ITERATIONS,
-        }
+        MockSecret { seed, iterations: DEFAULT_ITERATIONS }
     }
 
     /// The count that real users' verifiers have, where it is not PostgreSQL's default.

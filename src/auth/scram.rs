@@ -73,10 +73,7 @@ impl Offer {
     /// The same list as it goes to a client, strongest first as PostgreSQL sends it.
     pub fn to_list(self) -> Vec<u8> {
         let mut list = Vec::with_capacity(40);
-        let offered = [
-            (self.sha256_plus, Mechanism::Sha256Plus),
-            (self.sha256, Mechanism::Sha256),
-        ];
+        let offered = [(self.sha256_plus, Mechanism::Sha256Plus), (self.sha256, Mechanism::Sha256)];
         for (_, mechanism) in offered.iter().filter(|(offered, _)| *offered) {
             list.extend_from_slice(mechanism.name().as_bytes());
             list.push(0);
@@ -108,9 +105,7 @@ pub(super) struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     pub(super) fn new(message: &'a [u8]) -> Self {
-        Attributes {
-            rest: Some(message),
-        }
+        Attributes { rest: Some(message) }
     }
 
     /// The next pair; `None` at the end.
@@ -152,10 +147,7 @@ impl<'a> Attributes<'a> {
 
 /// A nonce is printable ASCII without a comma, and not empty.
 pub(super) fn is_nonce(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text
-            .iter()
-            .all(|byte| byte.is_ascii_graphic() && *byte != b',')
+    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',')
 }
 
 /// An iteration count: plain decimal digits, from 1 to `u32::MAX`. The caller checks `MAX_ITERATIONS`.

@@ -4,8 +4,8 @@
 use subtle::ConstantTimeEq;
 
 use super::scram::{
-    Attributes, BINDING_FLAG, Fault, MAX_ITERATIONS, Mechanism, Offer, check_message, decode,
-    decode_key, encode, is_nonce, iterations,
+    Attributes, BINDING_FLAG, Fault, MAX_ITERATIONS, Mechanism, Offer, check_message, decode, decode_key,
+    encode, is_nonce, iterations,
 };
 use super::scram_keys::{ClientKeys, hmac, sha256, xor};
 
@@ -14,10 +14,7 @@ use super::scram_keys::{ClientKeys, hmac, sha256, xor};
 pub enum Credential {
     /// The password. `cached` keys of an earlier login are used where the server's salt and iteration count are still
     /// theirs; otherwise the keys are derived, which costs about 1 ms per 4096 iterations.
-    Password {
-        password: String,
-        cached: Option<ClientKeys>,
-    },
+    Password { password: String, cached: Option<ClientKeys> },
     /// Keys that a client's own login has shown (pass-through). The server must hold the same verifier.
     Keys(ClientKeys),
 }
@@ -157,8 +154,7 @@ impl ScramClient {
     /// Takes the content of AuthenticationSASLFinal. Only when this has returned `Ok` is the server the right one;
     /// an AuthenticationOk before it must be taken as an attack.
     pub fn server_final(&mut self, message: &[u8]) -> Result<(), ScramError> {
-        let State::Proven { keys, expected } = std::mem::replace(&mut self.state, State::Failed)
-        else {
+        let State::Proven { keys, expected } = std::mem::replace(&mut self.state, State::Failed) else {
             return Err(ScramError::Malformed("a final message came out of turn"));
         };
         check_message(message)?;
@@ -166,8 +162,7 @@ impl ScramClient {
         match attributes.take()? {
             Some((b'v', signature)) => {
                 attributes.skip_extensions()?;
-                let signature =
-                    decode_key(signature).ok_or("the signature is not 32 bytes in base64")?;
+                let signature = decode_key(signature).ok_or("the signature is not 32 bytes in base64")?;
                 if !bool::from(signature.ct_eq(&expected)) {
                     return Err(ScramError::ServerNotProven);
                 }
@@ -175,9 +170,7 @@ impl ScramClient {
                 Ok(())
             }
             Some((b'e', reason)) => Err(ScramError::Refused(printable(reason))),
-            _ => Err(ScramError::Malformed(
-                "the final message has neither v= nor e=",
-            )),
+            _ => Err(ScramError::Malformed("the final message has neither v= nor e=")),
         }
     }
 
@@ -200,32 +193,25 @@ impl ScramClient {
         if !is_nonce(nonce) || !nonce.starts_with(own_part) || nonce.len() == own_part.len() {
             return Err(ScramError::Malformed("the nonce does not continue ours"));
         }
-        let salt = decode(salt)
-            .filter(|salt| !salt.is_empty())
-            .ok_or("the salt is empty or not base64")?;
+        let salt = decode(salt).filter(|salt| !salt.is_empty()).ok_or("the salt is empty or not base64")?;
         let iterations = iterations(count).ok_or("the iteration count is not a number above 0")?;
         if iterations > MAX_ITERATIONS {
             return Err(ScramError::TooManyIterations(iterations));
         }
-        Ok(Challenge {
-            nonce,
-            salt,
-            iterations,
-        })
+        Ok(Challenge { nonce, salt, iterations })
     }
 
     fn keys_for(&self, challenge: &Challenge<'_>) -> Result<ClientKeys, ScramError> {
         match &self.credential {
-            Credential::Keys(keys)
-            | Credential::Password {
-                cached: Some(keys), ..
-            } if challenge.fits(keys) => Ok(keys.clone()),
+            Credential::Keys(keys) | Credential::Password { cached: Some(keys), .. }
+                if challenge.fits(keys) =>
+            {
+                Ok(keys.clone())
+            }
             Credential::Keys(_) => Err(ScramError::DifferentSecret),
-            Credential::Password { password, .. } => Ok(ClientKeys::derive(
-                password.as_bytes(),
-                &challenge.salt,
-                challenge.iterations,
-            )),
+            Credential::Password { password, .. } => {
+                Ok(ClientKeys::derive(password.as_bytes(), &challenge.salt, challenge.iterations))
+            }
         }
     }
 }
@@ -253,9 +239,5 @@ impl Challenge<'_> {
 
 /// A server's words for a log line: at most 200 characters, control characters replaced.
 fn printable(text: &[u8]) -> String {
-    String::from_utf8_lossy(text)
-        .chars()
-        .take(200)
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    String::from_utf8_lossy(text).chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

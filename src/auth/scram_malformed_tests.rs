@@ -7,10 +7,7 @@ use super::scram_client::{Credential, ScramClient, ScramError};
 use super::scram_keys::Verifier;
 use super::scram_server::{AuthFailure, ScramServer};
 
-const BOTH: Offer = Offer {
-    sha256: true,
-    sha256_plus: true,
-};
+const BOTH: Offer = Offer { sha256: true, sha256_plus: true };
 
 fn pencil() -> Arc<Verifier> {
     Arc::new(Verifier::derive(b"pencil", b"0123456789abcdef", 16))
@@ -21,10 +18,7 @@ fn server(binding: bool) -> ScramServer {
 }
 
 fn password(text: &str) -> Credential {
-    Credential::Password {
-        password: text.to_owned(),
-        cached: None,
-    }
+    Credential::Password { password: text.to_owned(), cached: None }
 }
 
 #[test]
@@ -65,18 +59,11 @@ fn malformed_first_messages() {
     cases.push(malformed(&format!("n,,n=,r={}", "x".repeat(4096))));
     // Over TLS, PLUS was offered: this client was made to believe otherwise.
     cases.push((Mechanism::Sha256, "y,,n=,r=x".into(), "28000"));
-    for text in [
-        "n,,n=,r=x",
-        "y,,n=,r=x",
-        "p=tls-unique,,n=,r=x",
-        "p=tls-server-end-pointx,,n=,r=x",
-    ] {
+    for text in ["n,,n=,r=x", "y,,n=,r=x", "p=tls-unique,,n=,r=x", "p=tls-server-end-pointx,,n=,r=x"] {
         cases.push((Mechanism::Sha256Plus, text.into(), "08P01"));
     }
     for (mechanism, text, code) in cases {
-        let failure = server(true)
-            .client_first(mechanism, text.as_bytes())
-            .unwrap_err();
+        let failure = server(true).client_first(mechanism, text.as_bytes()).unwrap_err();
         assert_eq!(failure.client_error("app").sqlstate, code, "{text:?}");
     }
     let mut plain = server(false);
@@ -84,11 +71,7 @@ fn malformed_first_messages() {
     assert!(matches!(unoffered, Err(AuthFailure::Malformed(_))));
     // A failed exchange is over.
     assert!(plain.client_first(Mechanism::Sha256, b"n,,n=,r=x").is_err());
-    assert!(
-        server(true)
-            .client_first(Mechanism::Sha256, b"n,,n=,r=x,z=1")
-            .is_ok()
-    );
+    assert!(server(true).client_first(Mechanism::Sha256, b"n,,n=,r=x,z=1").is_ok());
 }
 
 #[test]
@@ -124,10 +107,7 @@ fn malformed_final_messages() {
         let failure = ours.client_final(text.as_bytes()).unwrap_err();
         assert_eq!(failure.client_error("app").sqlstate, code, "{text:?}");
     }
-    assert!(
-        server(false).client_final(good.as_bytes()).is_err(),
-        "out of turn"
-    );
+    assert!(server(false).client_final(good.as_bytes()).is_err(), "out of turn");
 }
 
 #[test]
@@ -160,17 +140,11 @@ fn malformed_messages_of_a_server() {
     let client = || ScramClient::new(password("pencil"), BOTH, None, [0; 18]).unwrap();
     for text in cases {
         let error = client().server_first(text.as_bytes()).unwrap_err();
-        assert!(
-            matches!(error, ScramError::Malformed(_)),
-            "{text:?}: {error}"
-        );
+        assert!(matches!(error, ScramError::Malformed(_)), "{text:?}: {error}");
         assert!(!client().will_derive(text.as_bytes()));
     }
     let too_many = format!("r={own}x,s=AA==,i=10000001");
-    assert_eq!(
-        client().server_first(too_many.as_bytes()),
-        Err(ScramError::TooManyIterations(10_000_001))
-    );
+    assert_eq!(client().server_first(too_many.as_bytes()), Err(ScramError::TooManyIterations(10_000_001)));
     let signature = super::scram::encode(&[0; 32]);
     let cases = [
         (String::new(), "malformed"),
@@ -181,21 +155,11 @@ fn malformed_messages_of_a_server() {
         (format!("v={signature}"), "could not prove"),
         ("e=other-error\n".into(), "refused the login: other-error?"),
     ];
-    assert!(
-        client()
-            .server_final(format!("v={signature}").as_bytes())
-            .is_err(),
-        "out of turn"
-    );
+    assert!(client().server_final(format!("v={signature}").as_bytes()).is_err(), "out of turn");
     for (text, words) in cases {
         let mut client = client();
-        client
-            .server_first(format!("r={own}x,s=AA==,i=1").as_bytes())
-            .unwrap();
-        let error = client
-            .server_final(text.as_bytes())
-            .unwrap_err()
-            .to_string();
+        client.server_first(format!("r={own}x,s=AA==,i=1").as_bytes()).unwrap();
+        let error = client.server_final(text.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(words), "{text:?}: {error}");
         assert!(client.into_keys().is_none());
     }

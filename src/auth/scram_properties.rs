@@ -54,10 +54,7 @@ fn verifier() -> Arc<Verifier> {
 }
 
 fn client(password: &str, offer: Offer, binding: Option<Vec<u8>>) -> ScramClient {
-    let credential = Credential::Password {
-        password: password.to_owned(),
-        cached: None,
-    };
+    let credential = Credential::Password { password: password.to_owned(), cached: None };
     ScramClient::new(credential, offer, binding, [2; 18]).expect("an offer that can be met")
 }
 

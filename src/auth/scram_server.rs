@@ -57,28 +57,16 @@ impl ScramServer {
     /// `binding` is the `tls-server-end-point` hash of our certificate; `None` without TLS, and then PLUS is not
     /// offered. `nonce` are 18 fresh random bytes.
     pub fn new(verifier: Arc<Verifier>, binding: Option<Vec<u8>>, nonce: [u8; 18]) -> Self {
-        ScramServer {
-            verifier,
-            binding,
-            nonce: encode(&nonce),
-            state: State::Start,
-        }
+        ScramServer { verifier, binding, nonce: encode(&nonce), state: State::Start }
     }
 
     /// What AuthenticationSASL has to offer.
     pub fn offer(&self) -> Offer {
-        Offer {
-            sha256: true,
-            sha256_plus: self.binding.is_some(),
-        }
+        Offer { sha256: true, sha256_plus: self.binding.is_some() }
     }
 
     /// Takes the content of SASLInitialResponse and returns that of AuthenticationSASLContinue.
-    pub fn client_first(
-        &mut self,
-        mechanism: Mechanism,
-        message: &[u8],
-    ) -> Result<Vec<u8>, AuthFailure> {
+    pub fn client_first(&mut self, mechanism: Mechanism, message: &[u8]) -> Result<Vec<u8>, AuthFailure> {
         if !matches!(self.state, State::Start) {
             return Err(AuthFailure::Malformed("a first message came twice"));
         }
@@ -111,11 +99,8 @@ impl ScramServer {
 
     /// Takes the content of SASLResponse and checks the proof.
     pub fn client_final(&mut self, message: &[u8]) -> Result<Outcome, AuthFailure> {
-        let State::Challenged {
-            nonce,
-            expected_binding,
-            transcript,
-        } = std::mem::replace(&mut self.state, State::Done)
+        let State::Challenged { nonce, expected_binding, transcript } =
+            std::mem::replace(&mut self.state, State::Done)
         else {
             return Err(AuthFailure::Malformed("a final message came out of turn"));
         };
@@ -126,14 +111,10 @@ impl ScramServer {
         let echoed = attributes.expect(b'r', "the final message has no r= after c=")?;
         attributes.skip_extensions()?;
         if echoed != nonce {
-            return Err(AuthFailure::Malformed(
-                "the nonce is not the one of this exchange",
-            ));
+            return Err(AuthFailure::Malformed("the nonce is not the one of this exchange"));
         }
         if binding != expected_binding.as_bytes() {
-            return Err(AuthFailure::Binding(
-                "the channel binding does not match this connection",
-            ));
+            return Err(AuthFailure::Binding("the channel binding does not match this connection"));
         }
         self.check_proof(&[&transcript, b",", without_proof], proof)
     }
@@ -143,28 +124,26 @@ impl ScramServer {
         let flag = &header[..header.len().saturating_sub(2)];
         let bound = flag == BINDING_FLAG.as_bytes();
         match (mechanism, flag) {
-            (Mechanism::Sha256Plus, _) if self.binding.is_none() => Err(AuthFailure::Malformed(
-                "SCRAM-SHA-256-PLUS was not offered on this connection",
-            )),
+            (Mechanism::Sha256Plus, _) if self.binding.is_none() => {
+                Err(AuthFailure::Malformed("SCRAM-SHA-256-PLUS was not offered on this connection"))
+            }
             (Mechanism::Sha256Plus, _) if bound => Ok(()),
-            (Mechanism::Sha256Plus, b"n" | b"y") => Err(AuthFailure::Malformed(
-                "SCRAM-SHA-256-PLUS was chosen without channel binding data",
-            )),
+            (Mechanism::Sha256Plus, b"n" | b"y") => {
+                Err(AuthFailure::Malformed("SCRAM-SHA-256-PLUS was chosen without channel binding data"))
+            }
             (Mechanism::Sha256, b"n") => Ok(()),
             // The client could have used PLUS and did not see it offered: somebody removed it from the list.
             (Mechanism::Sha256, b"y") if self.binding.is_some() => Err(AuthFailure::Binding(
                 "the client supports channel binding but thinks the server does not; this server does",
             )),
             (Mechanism::Sha256, b"y") => Ok(()),
-            (Mechanism::Sha256, _) if bound => Err(AuthFailure::Malformed(
-                "SCRAM-SHA-256 was chosen with channel binding data",
-            )),
-            (_, [b'p', b'=', ..]) => Err(AuthFailure::Malformed(
-                "the channel binding type is not tls-server-end-point",
-            )),
-            _ => Err(AuthFailure::Malformed(
-                "the channel binding flag is none of n, y and p",
-            )),
+            (Mechanism::Sha256, _) if bound => {
+                Err(AuthFailure::Malformed("SCRAM-SHA-256 was chosen with channel binding data"))
+            }
+            (_, [b'p', b'=', ..]) => {
+                Err(AuthFailure::Malformed("the channel binding type is not tls-server-end-point"))
+            }
+            _ => Err(AuthFailure::Malformed("the channel binding flag is none of n, y and p")),
         }
     }
 
@@ -195,14 +174,12 @@ impl AuthFailure {
                 ClientError::fatal("08P01", format!("malformed SCRAM message: {fault}"))
                     .hint("Update the client's PostgreSQL driver, or set auth method md5 for it.")
             }
-            AuthFailure::Binding(fault) => ClientError::fatal(
-                "28000",
-                format!("SCRAM channel binding check failed: {fault}"),
-            )
-            .hint(
-                "Something between client and pgweir ends the TLS connection. Connect directly, or with \
+            AuthFailure::Binding(fault) => {
+                ClientError::fatal("28000", format!("SCRAM channel binding check failed: {fault}")).hint(
+                    "Something between client and pgweir ends the TLS connection. Connect directly, or with \
                  channel_binding=disable if that is meant to be so.",
-            ),
+                )
+            }
             AuthFailure::WrongProof => password_failed(user),
         }
     }
@@ -216,10 +193,7 @@ impl From<Fault> for AuthFailure {
 
 /// The one answer to a wrong password, an unknown user and a user who cannot use this method.
 pub fn password_failed(user: &str) -> ClientError {
-    ClientError::fatal(
-        "28P01",
-        format!("password authentication failed for user \"{user}\""),
-    )
+    ClientError::fatal("28P01", format!("password authentication failed for user \"{user}\""))
 }
 
 /// Cuts `flag,authzid,` from what follows. The header keeps both commas, as channel binding wants it.
@@ -248,13 +222,9 @@ fn read_bare(bare: &[u8]) -> Result<&[u8], Fault> {
 
 /// Cuts `,p=proof` from the end.
 fn split_proof(message: &[u8]) -> Result<(&[u8], [u8; 32]), Fault> {
-    let comma = message
-        .iter()
-        .rposition(|byte| *byte == b',')
-        .ok_or("the final message has no proof")?;
-    let proof = message[comma + 1..]
-        .strip_prefix(b"p=")
-        .ok_or("the final message does not end with its proof")?;
+    let comma = message.iter().rposition(|byte| *byte == b',').ok_or("the final message has no proof")?;
+    let proof =
+        message[comma + 1..].strip_prefix(b"p=").ok_or("the final message does not end with its proof")?;
     let proof = decode_key(proof).ok_or("the proof is not 32 bytes in base64")?;
     Ok((&message[..comma], proof))
 }

@@ -12,20 +12,14 @@ use super::scram_keys::{ClientKeys, Verifier};
 use super::scram_server::{AuthFailure, Outcome, ScramServer};
 
 const HASH: [u8; 32] = [7; 32];
-const BOTH: Offer = Offer {
-    sha256: true,
-    sha256_plus: true,
-};
+const BOTH: Offer = Offer { sha256: true, sha256_plus: true };
 
 fn pencil() -> Arc<Verifier> {
     Arc::new(Verifier::derive(b"pencil", b"0123456789abcdef", 16))
 }
 
 fn password(text: &str) -> Credential {
-    Credential::Password {
-        password: text.to_owned(),
-        cached: None,
-    }
+    Credential::Password { password: text.to_owned(), cached: None }
 }
 
 fn server(binding: bool) -> ScramServer {
@@ -38,20 +32,14 @@ fn login(mut server: ScramServer, client: &mut ScramClient) -> Result<Outcome, A
     let challenge = server.client_first(mechanism, &first)?;
     let last = client.server_first(&challenge).expect("our own challenge");
     let outcome = server.client_final(&last)?;
-    client
-        .server_final(&outcome.server_final)
-        .expect("our own signature");
+    client.server_final(&outcome.server_final).expect("our own signature");
     Ok(outcome)
 }
 
 #[test]
 fn rfc_7677_exchange() {
     let salt = super::scram::decode(b"W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-    let mut server = ScramServer::new(
-        Arc::new(Verifier::derive(b"pencil", &salt, 4096)),
-        None,
-        [0; 18],
-    );
+    let mut server = ScramServer::new(Arc::new(Verifier::derive(b"pencil", &salt, 4096)), None, [0; 18]);
     server.nonce = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into();
     let mut client = ScramClient::new(password("pencil"), server.offer(), None, [0; 18]).unwrap();
     client.nonce = "rOprNGfwEbeRWgbNEkqO".into();
@@ -71,10 +59,7 @@ fn rfc_7677_exchange() {
          p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
     );
     let outcome = server.client_final(&last).unwrap();
-    assert_eq!(
-        outcome.server_final,
-        b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
-    );
+    assert_eq!(outcome.server_final, b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
     client.server_final(&outcome.server_final).unwrap();
 }
 
@@ -154,17 +139,13 @@ fn an_independent_client_is_let_in_and_believes_us() {
         let mut ours = server(tls);
         let challenge = ours.client_first(mechanism, client.message()).unwrap();
         client.update(&challenge).unwrap();
-        assert_eq!(
-            ours.client_final(client.message()),
-            Err(AuthFailure::WrongProof)
-        );
+        assert_eq!(ours.client_final(client.message()), Err(AuthFailure::WrongProof));
     }
 }
 
 #[test]
 fn keys_seen_at_a_login_log_in_again_without_a_password() {
-    let mut client =
-        ScramClient::new(password("pencil"), BOTH, Some(HASH.to_vec()), [1; 18]).unwrap();
+    let mut client = ScramClient::new(password("pencil"), BOTH, Some(HASH.to_vec()), [1; 18]).unwrap();
     assert_eq!(client.first().0, Mechanism::Sha256Plus);
     let outcome = login(server(true), &mut client).unwrap();
     assert!(client.into_keys().as_ref() == Some(&outcome.keys));
@@ -176,13 +157,8 @@ fn keys_seen_at_a_login_log_in_again_without_a_password() {
     let elsewhere = Arc::new(Verifier::derive(b"pencil", b"another salt", 16));
     let mut other = ScramServer::new(elsewhere, None, [3; 18]);
     let mut client = ScramClient::new(pass_through, BOTH, None, [2; 18]).unwrap();
-    let challenge = other
-        .client_first(Mechanism::Sha256, &client.first().1)
-        .unwrap();
-    assert_eq!(
-        client.server_first(&challenge),
-        Err(ScramError::DifferentSecret)
-    );
+    let challenge = other.client_first(Mechanism::Sha256, &client.first().1).unwrap();
+    assert_eq!(client.server_first(&challenge), Err(ScramError::DifferentSecret));
 }
 
 #[test]
@@ -190,14 +166,9 @@ fn cached_keys_are_used_only_where_they_fit() {
     let fitting = ClientKeys::derive(b"pencil", b"0123456789abcdef", 16);
     let stale = ClientKeys::derive(b"pencil", b"0123456789abcdef", 15);
     for (cached, derives) in [(None, true), (Some(stale), true), (Some(fitting), false)] {
-        let credential = Credential::Password {
-            password: "pencil".into(),
-            cached,
-        };
+        let credential = Credential::Password { password: "pencil".into(), cached };
         let mut client = ScramClient::new(credential, BOTH, None, [1; 18]).unwrap();
-        let challenge = server(false)
-            .client_first(Mechanism::Sha256, &client.first().1)
-            .unwrap();
+        let challenge = server(false).client_first(Mechanism::Sha256, &client.first().1).unwrap();
         assert_eq!(client.will_derive(&challenge), derives);
         assert!(login(server(false), &mut client).is_ok());
     }
@@ -205,20 +176,13 @@ fn cached_keys_are_used_only_where_they_fit() {
 
 #[test]
 fn our_client_chooses_the_strongest_offer() {
-    let only = |sha256, sha256_plus| Offer {
-        sha256,
-        sha256_plus,
-    };
+    let only = |sha256, sha256_plus| Offer { sha256, sha256_plus };
     let cases = [
         (BOTH, true, Some("p=tls-server-end-point,,n=,r=")),
         (BOTH, false, Some("n,,n=,r=")),
         (only(true, false), true, Some("y,,n=,r=")),
         (only(true, false), false, Some("n,,n=,r=")),
-        (
-            only(false, true),
-            true,
-            Some("p=tls-server-end-point,,n=,r="),
-        ),
+        (only(false, true), true, Some("p=tls-server-end-point,,n=,r=")),
         (only(false, true), false, None),
         (only(false, false), true, None),
     ];
@@ -241,14 +205,9 @@ fn an_unknown_user_sees_what_a_known_one_sees() {
     let ask = |verifier: &Arc<Verifier>| {
         let mut ours = ScramServer::new(verifier.clone(), None, [3; 18]);
         let mut client = ScramClient::new(password("wrong"), BOTH, None, [1; 18]).unwrap();
-        let challenge = ours
-            .client_first(Mechanism::Sha256, &client.first().1)
-            .unwrap();
+        let challenge = ours.client_first(Mechanism::Sha256, &client.first().1).unwrap();
         let last = client.server_first(&challenge).unwrap();
-        (
-            challenge,
-            ours.client_final(&last).unwrap_err().client_error("app"),
-        )
+        (challenge, ours.client_final(&last).unwrap_err().client_error("app"))
     };
     assert_eq!(ask(&known), ask(&unknown));
     assert_ne!(mock.salt("app"), mock.salt("apq"));
@@ -261,18 +220,12 @@ fn an_unknown_user_sees_what_a_known_one_sees() {
 fn offers_are_read_and_written() {
     for sha256 in [false, true] {
         for sha256_plus in [false, true] {
-            let offer = Offer {
-                sha256,
-                sha256_plus,
-            };
+            let offer = Offer { sha256, sha256_plus };
             assert_eq!(Offer::parse(&offer.to_list()), Some(offer));
         }
     }
     assert_eq!(BOTH.to_list(), b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
-    assert_eq!(
-        Offer::parse(b"OAUTHBEARER\0SCRAM-SHA-256\0\0").map(|offer| offer.sha256),
-        Some(true)
-    );
+    assert_eq!(Offer::parse(b"OAUTHBEARER\0SCRAM-SHA-256\0\0").map(|offer| offer.sha256), Some(true));
     for cut in [&b""[..], b"SCRAM-SHA-256", b"SCRAM-SHA-256\0"] {
         assert_eq!(Offer::parse(cut), None);
     }

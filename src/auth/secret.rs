@@ -26,12 +26,8 @@ impl Secret {
     pub fn matches(&self, password: &[u8], user: &str) -> bool {
         match self {
             Secret::Plain(plain) => plain.as_bytes().ct_eq(password).into(),
-            Secret::Md5(text) => {
-                Md5Secret::parse(text).is_some_and(|secret| secret.matches(password, user))
-            }
-            Secret::Scram(text) => {
-                Verifier::parse(text).is_some_and(|verifier| verifier.matches(password))
-            }
+            Secret::Md5(text) => Md5Secret::parse(text).is_some_and(|secret| secret.matches(password, user)),
+            Secret::Scram(text) => Verifier::parse(text).is_some_and(|verifier| verifier.matches(password)),
         }
     }
 

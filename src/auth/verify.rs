@@ -40,10 +40,7 @@ pub struct Claim<'a> {
 #[derive(Debug, Clone)]
 pub enum Plan {
     /// AuthenticationSASL; hand both to `ScramServer::new`. PLUS is offered when `binding` is there.
-    Scram {
-        verifier: Arc<Verifier>,
-        binding: Option<Vec<u8>>,
-    },
+    Scram { verifier: Arc<Verifier>, binding: Option<Vec<u8>> },
     /// AuthenticationMD5Password; the answer goes to `Md5Secret::accepts`.
     Md5(Md5Secret),
     /// AuthenticationCleartextPassword; the answer goes to `Cleartext::accepts`.
@@ -96,17 +93,10 @@ impl Cleartext {
 }
 
 /// Decides by what proof `claim` has to be backed under `method`. Errors are for the client and end the login.
-pub fn plan(
-    method: AuthMethod,
-    claim: Claim<'_>,
-    mock: &MockSecret,
-) -> Result<Planned, ClientError> {
+pub fn plan(method: AuthMethod, claim: Claim<'_>, mock: &MockSecret) -> Result<Planned, ClientError> {
     // An empty password is none, as in PostgreSQL: an unset variable must not open the door.
     let is_empty = |secret: &&Secret| matches!(secret, Secret::Plain(text) if text.is_empty());
-    let claim = Claim {
-        secret: claim.secret.filter(|secret| !is_empty(secret)),
-        ..claim
-    };
+    let claim = Claim { secret: claim.secret.filter(|secret| !is_empty(secret)), ..claim };
     match method {
         AuthMethod::Trust => Ok(certain(Plan::Trust)),
         AuthMethod::Cert => by_certificate(claim).map(|()| certain(Plan::Cert)),
@@ -121,29 +111,17 @@ fn certain(plan: Plan) -> Planned {
 }
 
 fn by_certificate(claim: Claim<'_>) -> Result<(), ClientError> {
-    let missing = |hint: &str| {
-        ClientError::fatal("28000", "connection requires a valid client certificate").hint(hint)
-    };
+    let missing =
+        |hint: &str| ClientError::fatal("28000", "connection requires a valid client certificate").hint(hint);
     match claim.channel {
-        Channel::Tls {
-            common_name: Some(name),
-            ..
-        } if name == claim.user => Ok(()),
-        Channel::Tls {
-            common_name: Some(_),
-            ..
-        } => Err(ClientError::fatal(
+        Channel::Tls { common_name: Some(name), .. } if name == claim.user => Ok(()),
+        Channel::Tls { common_name: Some(_), .. } => Err(ClientError::fatal(
             "28000",
-            format!(
-                "certificate authentication failed for user \"{}\"",
-                claim.user
-            ),
+            format!("certificate authentication failed for user \"{}\"", claim.user),
         )
         .hint("The certificate's common name has to be the user name.")),
         Channel::Tls { .. } => Err(missing("Set sslcert and sslkey in the connection string.")),
-        _ => Err(missing(
-            "Connect by TCP with sslmode=require, sslcert and sslkey.",
-        )),
+        _ => Err(missing("Connect by TCP with sslmode=require, sslcert and sslkey.")),
     }
 }
 
@@ -153,9 +131,9 @@ fn by_scram(claim: Claim<'_>, mock: &MockSecret) -> Planned {
             .verifier
             .cloned()
             .unwrap_or_else(|| Arc::new(mock.verifier_of_plain(claim.user, password)))),
-        Some(Secret::Scram(text)) => Verifier::parse(text)
-            .map(Arc::new)
-            .ok_or("the SCRAM secret is malformed"),
+        Some(Secret::Scram(text)) => {
+            Verifier::parse(text).map(Arc::new).ok_or("the SCRAM secret is malformed")
+        }
         Some(Secret::Md5(_)) => Err(
             "pgweir has only an md5 secret, which SCRAM cannot check: give the password or a SCRAM secret, or set auth \
              method md5",
@@ -168,10 +146,7 @@ fn by_scram(claim: Claim<'_>, mock: &MockSecret) -> Planned {
     };
     let doomed = real.as_ref().err().map(|why| why.to_string());
     let verifier = real.unwrap_or_else(|_| Arc::new(mock.verifier(claim.user)));
-    Planned {
-        plan: Plan::Scram { verifier, binding },
-        doomed,
-    }
+    Planned { plan: Plan::Scram { verifier, binding }, doomed }
 }
 
 fn by_md5(claim: Claim<'_>, mock: &MockSecret) -> Planned {
@@ -183,18 +158,13 @@ fn by_md5(claim: Claim<'_>, mock: &MockSecret) -> Planned {
         None => Err(NO_SECRET),
     };
     let doomed = real.as_ref().err().map(|why| why.to_string());
-    Planned {
-        plan: Plan::Md5(real.unwrap_or_else(|_| mock.md5(claim.user))),
-        doomed,
-    }
+    Planned { plan: Plan::Md5(real.unwrap_or_else(|_| mock.md5(claim.user))), doomed }
 }
 
 fn by_cleartext(claim: Claim<'_>, mock: &MockSecret) -> Result<Planned, ClientError> {
     if claim.channel == Channel::Plain {
-        return Err(
-            ClientError::fatal("28000", "this user's password may be sent over TLS only")
-                .hint("Connect with sslmode=require."),
-        );
+        return Err(ClientError::fatal("28000", "this user's password may be sent over TLS only")
+            .hint("Connect with sslmode=require."));
     }
     let doomed = claim.secret.is_none().then(|| NO_SECRET.to_owned());
     Ok(Planned {

@@ -12,14 +12,8 @@ use super::scram_server::ScramServer;
 use super::verify::{Channel, Claim, Plan, Planned, plan};
 use super::{AuthMethod, Secret};
 
-const TLS: Channel<'static> = Channel::Tls {
-    binding: Some(&[7; 32]),
-    common_name: Some("app"),
-};
-const NO_CERT: Channel<'static> = Channel::Tls {
-    binding: None,
-    common_name: None,
-};
+const TLS: Channel<'static> = Channel::Tls { binding: Some(&[7; 32]), common_name: Some("app") };
+const NO_CERT: Channel<'static> = Channel::Tls { binding: None, common_name: None };
 
 fn plain() -> Secret {
     Secret::Plain("pencil".into())
@@ -44,12 +38,7 @@ fn mock() -> MockSecret {
 }
 
 fn planned(method: AuthMethod, secret: Option<&Secret>, channel: Channel<'_>) -> Planned {
-    let claim = Claim {
-        user: "app",
-        secret,
-        verifier: None,
-        channel,
-    };
+    let claim = Claim { user: "app", secret, verifier: None, channel };
     plan(method, claim, &mock()).expect("a plan")
 }
 
@@ -58,12 +47,8 @@ fn lets_in(plan: &Plan, password: &str) -> bool {
     match plan {
         Plan::Scram { verifier, binding } => {
             let mut server = ScramServer::new(verifier.clone(), binding.clone(), [1; 18]);
-            let credential = Credential::Password {
-                password: password.into(),
-                cached: None,
-            };
-            let mut client =
-                ScramClient::new(credential, server.offer(), binding.clone(), [2; 18]).unwrap();
+            let credential = Credential::Password { password: password.into(), cached: None };
+            let mut client = ScramClient::new(credential, server.offer(), binding.clone(), [2; 18]).unwrap();
             let (mechanism, first) = client.first();
             let challenge = server.client_first(mechanism, &first).unwrap();
             let last = client.server_first(&challenge).unwrap();
@@ -80,9 +65,7 @@ fn lets_in(plan: &Plan, password: &str) -> bool {
 
 fn name(plan: &Plan) -> &'static str {
     match plan {
-        Plan::Scram {
-            binding: Some(_), ..
-        } => "scram-plus",
+        Plan::Scram { binding: Some(_), .. } => "scram-plus",
         Plan::Scram { .. } => "scram",
         Plan::Md5(_) => "md5",
         Plan::Cleartext(_) => "cleartext",
@@ -161,21 +144,10 @@ fn secrets_that_do_not_parse_let_nobody_in() {
 fn a_kept_verifier_is_used_and_changes_nothing_that_a_client_sees() {
     let secret = plain();
     let kept = Arc::new(mock().verifier_of_plain("app", "pencil"));
-    let claim = Claim {
-        user: "app",
-        secret: Some(&secret),
-        verifier: Some(&kept),
-        channel: Channel::Plain,
-    };
+    let claim = Claim { user: "app", secret: Some(&secret), verifier: Some(&kept), channel: Channel::Plain };
     let with = plan(AuthMethod::Scram, claim, &mock()).unwrap().plan;
     let without = planned(AuthMethod::Scram, Some(&secret), Channel::Plain).plan;
-    let (
-        Plan::Scram { verifier: with, .. },
-        Plan::Scram {
-            verifier: without, ..
-        },
-    ) = (with, without)
-    else {
+    let (Plan::Scram { verifier: with, .. }, Plan::Scram { verifier: without, .. }) = (with, without) else {
         panic!("both ask for SCRAM");
     };
     assert!(Arc::ptr_eq(&with, &kept) && *without == *kept);
@@ -183,31 +155,17 @@ fn a_kept_verifier_is_used_and_changes_nothing_that_a_client_sees() {
 
 #[test]
 fn certificates_and_trust() {
-    let with_name = |common_name| Channel::Tls {
-        binding: None,
-        common_name,
-    };
+    let with_name = |common_name| Channel::Tls { binding: None, common_name };
     let cases = [
         (with_name(Some("app")), None),
-        (
-            with_name(Some("App")),
-            Some("certificate authentication failed"),
-        ),
-        (
-            with_name(Some("")),
-            Some("certificate authentication failed"),
-        ),
+        (with_name(Some("App")), Some("certificate authentication failed")),
+        (with_name(Some("")), Some("certificate authentication failed")),
         (with_name(None), Some("requires a valid client certificate")),
         (Channel::Plain, Some("requires a valid client certificate")),
         (Channel::Unix, Some("requires a valid client certificate")),
     ];
     for (channel, refusal) in cases {
-        let claim = Claim {
-            user: "app",
-            secret: None,
-            verifier: None,
-            channel,
-        };
+        let claim = Claim { user: "app", secret: None, verifier: None, channel };
         match (plan(AuthMethod::Cert, claim, &mock()), refusal) {
             (Ok(planned), None) => assert_eq!(name(&planned.plan), "cert"),
             (Err(error), Some(words)) => {
@@ -217,22 +175,14 @@ fn certificates_and_trust() {
             (outcome, _) => panic!("{channel:?}: {outcome:?}"),
         }
     }
-    assert_eq!(
-        name(&planned(AuthMethod::Trust, None, Channel::Plain).plan),
-        "trust"
-    );
+    assert_eq!(name(&planned(AuthMethod::Trust, None, Channel::Plain).plan), "trust");
 }
 
 #[test]
 fn a_password_does_not_travel_in_the_open() {
     let secret = plain();
     for secret in [Some(&secret), None] {
-        let claim = Claim {
-            user: "app",
-            secret,
-            verifier: None,
-            channel: Channel::Plain,
-        };
+        let claim = Claim { user: "app", secret, verifier: None, channel: Channel::Plain };
         let error = plan(AuthMethod::Cleartext, claim, &mock()).unwrap_err();
         assert_eq!(error.sqlstate, "28000");
         assert!(error.hint.unwrap().contains("sslmode=require"));
@@ -255,11 +205,7 @@ fn what_a_server_can_be_answered() {
         (None, Learned::Nothing, [false, false, false]),
     ];
     for (secret, learned, possible) in cases {
-        let login = ServerLogin {
-            user: "app".into(),
-            secret,
-            learned,
-        };
+        let login = ServerLogin { user: "app".into(), secret, learned };
         let answers = [
             login.scram(None).map(drop),
             login.md5([1, 2, 3, 4]).map(|answer| {
@@ -279,11 +225,7 @@ fn what_a_server_can_be_answered() {
 
 #[test]
 fn the_message_names_what_is_missing() {
-    let login = ServerLogin {
-        user: "app".into(),
-        secret: Some(scram()),
-        learned: Learned::Nothing,
-    };
+    let login = ServerLogin { user: "app".into(), secret: Some(scram()), learned: Learned::Nothing };
     assert_eq!(
         login.md5([0; 4]).unwrap_err().to_string(),
         "the server asks user \"app\" for md5 but pgweir has only a SCRAM secret: give its password in `users`"
@@ -299,17 +241,11 @@ fn debug_output_hides_secrets() {
         learned: Learned::Password("pencil".into()),
     };
     let credential = login.scram(None).unwrap();
-    let offer = Offer {
-        sha256: true,
-        sha256_plus: false,
-    };
+    let offer = Offer { sha256: true, sha256_plus: false };
     let client = ScramClient::new(credential.clone(), offer, None, [0; 18]).unwrap();
     assert_eq!(client.first().0, Mechanism::Sha256);
     let planned = planned(AuthMethod::Cleartext, Some(&secret), TLS);
     let md5_plan = self::planned(AuthMethod::Md5, Some(&md5()), TLS);
     let shown = format!("{login:?} {credential:?} {client:?} {planned:?} {md5_plan:?} {secret:?}");
-    assert!(
-        !shown.contains("pencil") && !shown.contains(&stored_md5()),
-        "{shown}"
-    );
+    assert!(!shown.contains("pencil") && !shown.contains(&stored_md5()), "{shown}");
 }

@@ -66,12 +66,7 @@ struct Run {
     ///
     /// A password on the command line can be seen by other users of the machine; the environment
     /// variable PGWEIR_UPSTREAM, or PGPASSWORD for the password alone, cannot.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PGWEIR_UPSTREAM",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "PGWEIR_UPSTREAM", hide_env_values = true)]
     upstream: Option<String>,
     /// Where clients connect.
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = local(config::LISTEN_PORT))]
@@ -173,12 +168,7 @@ pub fn main() -> ExitCode {
         Command::Schema => outcome(print(&config::schema_text())),
         Command::Completions(completions) => {
             let mut script = Vec::new();
-            clap_complete::generate(
-                completions.shell,
-                &mut CommandLine::command(),
-                "pgweir",
-                &mut script,
-            );
+            clap_complete::generate(completions.shell, &mut CommandLine::command(), "pgweir", &mut script);
             outcome(print(&String::from_utf8_lossy(&script)))
         }
         Command::Token(Token::Create { role, name }) => {
@@ -215,13 +205,7 @@ fn load(path: &Path) -> Result<Settings, String> {
 /// What a settings file without mistakes would run.
 fn describe(path: &Path) -> Result<String, String> {
     let settings = load(path)?;
-    let names = |names: Vec<&String>| {
-        names
-            .into_iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = |names: Vec<&String>| names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let listen = SocketAddr::new(settings.listen.address, settings.listen.port);
     let admin = SocketAddr::new(settings.admin.address, settings.admin.port);
     Ok(format!(
@@ -260,8 +244,7 @@ fn local(port: u16) -> SocketAddr {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:6432".to_owned())
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:6432".to_owned())
 }
 
 #[cfg(test)]
@@ -322,36 +305,20 @@ mod tests {
         let good = "databases: {app: {servers: [{host: db}]}}\nusers: {a: {password: x}}\n";
         std::fs::write(&path, good).unwrap();
         let text = describe(&path).unwrap();
-        assert!(
-            text.contains("no mistakes") && text.contains("databases: app"),
-            "{text}"
-        );
+        assert!(text.contains("no mistakes") && text.contains("databases: app"), "{text}");
         std::fs::write(&path, format!("{good}logs: {{}}\nlimit: {{}}\n")).unwrap();
         let text = describe(&path).unwrap_err();
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert!(
-            text.contains("3:1: logs: unknown key; did you mean log?"),
-            "{text}"
-        );
+        assert!(text.contains("3:1: logs: unknown key; did you mean log?"), "{text}");
         assert!(text.contains("\n2 mistakes in "), "{text}");
     }
 
     #[test]
     fn every_shell_gets_a_script() {
-        for shell in [
-            Shell::Bash,
-            Shell::Zsh,
-            Shell::Fish,
-            Shell::PowerShell,
-            Shell::Elvish,
-        ] {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell, Shell::Elvish] {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut CommandLine::command(), "pgweir", &mut script);
-            assert!(
-                String::from_utf8(script)
-                    .unwrap()
-                    .contains("fetch-postgres")
-            );
+            assert!(String::from_utf8(script).unwrap().contains("fetch-postgres"));
         }
     }
 }

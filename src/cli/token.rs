@@ -48,9 +48,7 @@ pub fn create(role: RoleName, name: Option<String>) -> Result<String, String> {
 /// 256 random bits cannot be guessed, unlike a password.
 fn hash(token: &str) -> String {
     let digest = Sha256::digest(token.as_bytes());
-    digest.iter().fold("sha256:".to_owned(), |text, byte| {
-        format!("{text}{byte:02x}")
-    })
+    digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The entry in YAML. A JSON string is a YAML string, whatever characters the name has.
@@ -66,19 +64,14 @@ mod tests {
     #[test]
     fn the_printed_entry_is_a_valid_setting_for_the_printed_token() {
         let text = create(RoleName::Operator, Some("ci: \"nightly\"".to_owned())).unwrap();
-        let token = text
-            .lines()
-            .find(|line| line.starts_with("  pgweir_"))
-            .unwrap()
-            .trim();
+        let token = text.lines().find(|line| line.starts_with("  pgweir_")).unwrap().trim();
         assert_eq!(token.len(), PREFIX.len() + 43);
         let entry = text.lines().find(|line| line.starts_with("  - ")).unwrap();
         let settings = format!(
             "databases: {{app: {{servers: [{{host: db}}]}}}}\nusers: {{a: {{password: x}}}}\n\
              admin:\n  tokens:\n  {entry}\n"
         );
-        let settings =
-            crate::config::load_text("pgweir.yaml", &settings, std::path::Path::new("")).unwrap();
+        let settings = crate::config::load_text("pgweir.yaml", &settings, std::path::Path::new("")).unwrap();
         let stored = &settings.admin.tokens[0];
         assert_eq!(stored.name, "ci: \"nightly\"");
         assert_eq!(stored.role, crate::admin::Role::Operator);

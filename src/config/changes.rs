@@ -14,31 +14,15 @@ pub fn explain_changes(old: &Settings, new: &Settings) -> Vec<String> {
             lines.push(format!("{key}: {old} → {new}; needs a restart"));
         }
     };
-    restart(
-        "listen.address",
-        old.listen.address.to_string(),
-        new.listen.address.to_string(),
-    );
-    restart(
-        "listen.port",
-        old.listen.port.to_string(),
-        new.listen.port.to_string(),
-    );
+    restart("listen.address", old.listen.address.to_string(), new.listen.address.to_string());
+    restart("listen.port", old.listen.port.to_string(), new.listen.port.to_string());
     let folder = |settings: &Settings| match &settings.listen.unix_socket_dir {
         Some(path) => path.display().to_string(),
         None => "none".to_owned(),
     };
     restart("listen.unix_socket_dir", folder(old), folder(new));
-    restart(
-        "admin.address",
-        old.admin.address.to_string(),
-        new.admin.address.to_string(),
-    );
-    restart(
-        "admin.port",
-        old.admin.port.to_string(),
-        new.admin.port.to_string(),
-    );
+    restart("admin.address", old.admin.address.to_string(), new.admin.address.to_string());
+    restart("admin.port", old.admin.port.to_string(), new.admin.port.to_string());
     restart("workers", old.workers.to_string(), new.workers.to_string());
 
     let mut section = |key: &str, differs: bool| {
@@ -49,18 +33,10 @@ pub fn explain_changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("listen.tls", old.listen.tls != new.listen.tls);
     section("admin.tls", old.admin.tls != new.admin.tls);
     section("admin.tokens", old.admin.tokens != new.admin.tokens);
-    section(
-        "admin.audit_log",
-        old.admin.audit_log != new.admin.audit_log,
-    );
+    section("admin.audit_log", old.admin.audit_log != new.admin.audit_log);
     entries("databases", &old.databases, &new.databases, &mut lines);
     entries("users", &old.auth.users, &new.auth.users, &mut lines);
-    value(
-        "auth.method",
-        &old.auth.method,
-        &new.auth.method,
-        &mut lines,
-    );
+    value("auth.method", &old.auth.method, &new.auth.method, &mut lines);
     value("auth.query", &old.auth.query, &new.auth.query, &mut lines);
     value("timeouts", &old.timeouts, &new.timeouts, &mut lines);
     value("limits", &old.limits, &new.limits, &mut lines);

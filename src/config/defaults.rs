@@ -37,24 +37,13 @@ fn count(value: usize) -> u32 {
 
 impl Default for Listen {
     fn default() -> Self {
-        Listen {
-            address: loopback(),
-            port: LISTEN_PORT,
-            unix_socket_dir: None,
-            tls: None,
-        }
+        Listen { address: loopback(), port: LISTEN_PORT, unix_socket_dir: None, tls: None }
     }
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin {
-            address: loopback(),
-            port: ADMIN_PORT,
-            tls: None,
-            tokens: Vec::new(),
-            audit_log: None,
-        }
+        Admin { address: loopback(), port: ADMIN_PORT, tls: None, tokens: Vec::new(), audit_log: None }
     }
 }
 
@@ -102,9 +91,6 @@ impl Default for Limits {
 
 impl Default for Log {
     fn default() -> Self {
-        Log {
-            level: LogSettings::default().level,
-            format: LogFormat::Text,
-        }
+        Log { level: LogSettings::default().level, format: LogFormat::Text }
     }
 }

@@ -37,9 +37,7 @@ impl Human {
         }
         let total = number.parse::<u64>().ok();
         match total.and_then(|n| n.checked_mul(unit_ms)) {
-            Some(ms) if Duration::from_millis(ms) <= LONGEST => {
-                Ok(Human(Duration::from_millis(ms)))
-            }
+            Some(ms) if Duration::from_millis(ms) <= LONGEST => Ok(Human(Duration::from_millis(ms))),
             _ => Err("longer than 1000 days; write a shorter duration".to_owned()),
         }
     }
@@ -61,11 +59,7 @@ impl std::fmt::Display for Human {
 
 impl Serialize for Human {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.is_zero() {
-            serializer.serialize_u64(0)
-        } else {
-            serializer.collect_str(self)
-        }
+        if self.0.is_zero() { serializer.serialize_u64(0) } else { serializer.collect_str(self) }
     }
 }
 
@@ -114,10 +108,7 @@ impl Workers {
         }
         match text.parse() {
             Ok(count) if (1..=Self::MOST).contains(&count) => Ok(Workers::Count(count)),
-            _ => Err(format!(
-                "expected auto or a number from 1 to {}",
-                Self::MOST
-            )),
+            _ => Err(format!("expected auto or a number from 1 to {}", Self::MOST)),
         }
     }
 

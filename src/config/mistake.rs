@@ -66,9 +66,6 @@ mod tests {
         assert_eq!(near("min-size"), Some("min_size".to_owned()));
         assert_eq!(near("Mode"), Some("mode".to_owned()));
         assert_eq!(near("colour"), None);
-        assert_eq!(
-            nearest("maxsize", ["pool.max_size"]),
-            Some("pool.max_size".to_owned())
-        );
+        assert_eq!(nearest("maxsize", ["pool.max_size"]), Some("pool.max_size".to_owned()));
     }
 }

@@ -20,10 +20,7 @@ fn assert_wrong(text: &str, start: &str, part: &str) {
     let mistakes = wrong(text);
     assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
     let mistake = &mistakes[0];
-    assert!(
-        mistake.starts_with(&format!("pgweir.yaml:{start}")),
-        "{mistake}"
-    );
+    assert!(mistake.starts_with(&format!("pgweir.yaml:{start}")), "{mistake}");
     assert!(mistake.contains(part), "{mistake}");
 }
 
@@ -63,10 +60,7 @@ rules: nowhere
         "pgweir.yaml:15:8: rules: nowhere cannot be used",
     ];
     for (mistake, start) in mistakes.iter().zip(expected) {
-        assert!(
-            mistake.starts_with(start),
-            "{mistake}\nshould start {start}"
-        );
+        assert!(mistake.starts_with(start), "{mistake}\nshould start {start}");
     }
     assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
     assert!(!mistakes.concat().contains("12345"));
@@ -77,17 +71,10 @@ fn broken_yaml_and_missing_files_have_a_place_too() {
     assert_wrong("databases: {app: [\n", "1:18", "unclosed bracket");
     assert_wrong("users:\n  a: {}\n  a: {}\n", "3:3", "duplicate");
     let mistakes = load(Path::new("no/such/pgweir.yaml")).unwrap_err();
-    assert!(
-        mistakes[0]
-            .to_string()
-            .starts_with("no/such/pgweir.yaml:1:1: ")
-    );
+    assert!(mistakes[0].to_string().starts_with("no/such/pgweir.yaml:1:1: "));
     assert!(mistakes[0].message.contains("cannot be read"));
     let empty = wrong("");
-    assert!(
-        empty[0].ends_with("the key databases is missing"),
-        "{empty:?}"
-    );
+    assert!(empty[0].ends_with("the key databases is missing"), "{empty:?}");
     assert!(empty[1].contains("nobody could log in"), "{empty:?}");
     assert_wrong("- 1\n", "1:1", "expected a mapping");
     assert_wrong("users: {a: {password: x}}\n", "1:1", "databases is missing");
@@ -95,49 +82,25 @@ fn broken_yaml_and_missing_files_have_a_place_too() {
 
 #[test]
 fn servers_are_checked() {
-    let servers = |list: &str| {
-        format!("users: {{app: {{password: x}}}}\ndatabases:\n  app:\n    servers: {list}\n")
-    };
-    assert_wrong(
-        &servers("[{host: a}, {host: a, port: 5432}]"),
-        "4:33",
-        "in the list already",
-    );
+    let servers =
+        |list: &str| format!("users: {{app: {{password: x}}}}\ndatabases:\n  app:\n    servers: {list}\n");
+    assert_wrong(&servers("[{host: a}, {host: a, port: 5432}]"), "4:33", "in the list already");
     assert_wrong(&servers("[{host: ''}]"), "4:22", "empty");
     assert_wrong(&servers("[{host: 'postgres://a'}]"), "4:22", "--upstream");
-    assert_wrong(
-        &servers("[{port: 5432}]"),
-        "4:15",
-        "the key host is missing",
-    );
+    assert_wrong(&servers("[{port: 5432}]"), "4:15", "the key host is missing");
     assert_wrong(&servers("a"), "4:14", "expected a list");
-    assert_wrong(
-        "databases: {}\nusers: {a: {password: x}}\n",
-        "1:1",
-        "at least one entry",
-    );
-    let settings = good(&servers(
-        "[{host: /run/postgresql}, {host: '[::1]', port: 1}]",
-    ));
+    assert_wrong("databases: {}\nusers: {a: {password: x}}\n", "1:1", "at least one entry");
+    let settings = good(&servers("[{host: /run/postgresql}, {host: '[::1]', port: 1}]"));
     let expected = [
-        ServerAddress::Unix {
-            directory: "/run/postgresql".into(),
-            port: 5432,
-        },
-        ServerAddress::Tcp {
-            host: "::1".to_owned(),
-            port: 1,
-        },
+        ServerAddress::Unix { directory: "/run/postgresql".into(), port: 5432 },
+        ServerAddress::Tcp { host: "::1".to_owned(), port: 1 },
     ];
     assert_eq!(settings.databases["app"].servers, expected);
 }
 
 #[test]
 fn the_admin_surface_is_closed_by_default() {
-    let token = format!(
-        "{{name: ci, role: operator, hash: 'sha256:{}'}}",
-        "0a".repeat(32)
-    );
+    let token = format!("{{name: ci, role: operator, hash: 'sha256:{}'}}", "0a".repeat(32));
     let with = |admin: &str| format!("{SMALL}admin: {admin}\n");
     for open in [
         "{address: 0.0.0.0}".to_owned(),
@@ -146,18 +109,12 @@ fn the_admin_surface_is_closed_by_default() {
     ] {
         assert_wrong(&with(&open), "3:18: admin.address", "needs admin.tls");
     }
-    let both = format!(
-        "{{address: 0.0.0.0, tls: {{cert: admin.crt, key: admin.key}}, tokens: [{token}]}}"
-    );
+    let both = format!("{{address: 0.0.0.0, tls: {{cert: admin.crt, key: admin.key}}, tokens: [{token}]}}");
     let settings = good(&with(&both));
     assert_eq!(settings.admin.tokens[0].role, Role::Operator);
     assert_wrong(&with("{port: 6432}"), "3:15: admin.port", "same address");
     assert_wrong(&with("{address: localhost}"), "3:18", "IP address");
-    assert_wrong(
-        &with("{audit_log: no/such/log}"),
-        "3:20",
-        "its folder must exist",
-    );
+    assert_wrong(&with("{audit_log: no/such/log}"), "3:20", "its folder must exist");
     let raw = "{tokens: [{name: a, role: admin, hash: pgweir_abc}]}";
     assert_wrong(&with(raw), "3:47: admin.tokens.0.hash", "64 hexadecimal");
     let twice = format!("{{tokens: [{token}, {token}]}}");
@@ -166,38 +123,21 @@ fn the_admin_surface_is_closed_by_default() {
 
 #[test]
 fn passwords_come_from_three_places() {
-    let with = |user: &str| {
-        format!("databases: {{app: {{servers: [{{host: db}}]}}}}\nusers: {{app: {user}}}\n")
-    };
+    let with =
+        |user: &str| format!("databases: {{app: {{servers: [{{host: db}}]}}}}\nusers: {{app: {user}}}\n");
     let secret = |user: &str| good(&with(user)).auth.users["app"].secret.clone();
     let plain = |text: &str| Some(Secret::Plain(text.to_owned()));
     assert!(secret("{password_file: password.txt}") == plain("from file"));
     // Cargo sets this one for every test.
     assert!(secret("{password_env: CARGO_PKG_NAME}") == plain("pgweir"));
-    assert_wrong(
-        &with("{password_env: NO_SUCH_VARIABLE_HERE}"),
-        "2:29",
-        "is not set",
-    );
+    assert_wrong(&with("{password_env: NO_SUCH_VARIABLE_HERE}"), "2:29", "is not set");
     assert_wrong(&with("{password_file: rules}"), "2:30", "cannot be read");
     assert_wrong(&with("{password: ''}"), "2:25", "empty");
     assert_wrong(&with("{password: }"), "2:15", "give it a value");
-    assert_wrong(
-        &with("{password: a, password_env: CARGO_PKG_NAME}"),
-        "2:42",
-        "keep one",
-    );
+    assert_wrong(&with("{password: a, password_env: CARGO_PKG_NAME}"), "2:42", "keep one");
     assert_wrong(&with("{}"), "2:9: users.app", "no password");
-    assert_wrong(
-        &with("{password: 'SCRAM-SHA-256$4096:x'}"),
-        "2:25",
-        "not a whole one",
-    );
-    assert_wrong(
-        &with("{password: md5a6343a68d964ca596d9752250d54bb8a}"),
-        "2:9",
-        "auth.method scram",
-    );
+    assert_wrong(&with("{password: 'SCRAM-SHA-256$4096:x'}"), "2:25", "not a whole one");
+    assert_wrong(&with("{password: md5a6343a68d964ca596d9752250d54bb8a}"), "2:9", "auth.method scram");
 }
 
 #[test]
@@ -206,11 +146,7 @@ fn the_userlist_adds_users_and_the_settings_win() {
     let users = good(&with("{userlist_file: userlist.txt}")).auth.users;
     assert!(users["old"].secret == Some(Secret::Plain("x".to_owned())));
     assert!(users["app"].secret == Some(Secret::Plain("secret".to_owned())));
-    assert_wrong(
-        &with("{userlist_file: missing.txt}"),
-        "4:23: auth.userlist_file",
-        "missing.txt",
-    );
+    assert_wrong(&with("{userlist_file: missing.txt}"), "4:23: auth.userlist_file", "missing.txt");
     let folder = folder();
     std::fs::write(folder.path().join("userlist.txt"), "\n\"a\"\n").unwrap();
     let mistakes = load_in(folder.path(), &with("{userlist_file: userlist.txt}")).unwrap_err();
@@ -221,33 +157,18 @@ fn the_userlist_adds_users_and_the_settings_win() {
 #[test]
 fn the_auth_method_has_its_needs() {
     let with = |rest: &str| format!("databases: {{app: {{servers: [{{host: db}}]}}}}\n{rest}\n");
-    assert_wrong(
-        &with("auth: {method: scram}"),
-        "1:1: users",
-        "nobody could log in",
-    );
+    assert_wrong(&with("auth: {method: scram}"), "1:1: users", "nobody could log in");
     assert_wrong(&with("auth: {method: cert}"), "2:16", "client_ca");
-    assert_wrong(
-        &with("users: {a: {password: x}}\nauth: {method: cleartext}"),
-        "3:16",
-        "TLS",
-    );
+    assert_wrong(&with("users: {a: {password: x}}\nauth: {method: cleartext}"), "3:16", "TLS");
     good(&with("auth: {method: trust}"));
     good(&with(
         "auth: {method: cert}\nlisten: {tls: {cert: server.crt, key: server.key, client_ca: clients-ca.crt}}",
     ));
-    assert_wrong(
-        &with("auth: {query: {user: q}}"),
-        "2:22: auth.query.user",
-        "not listed",
-    );
+    assert_wrong(&with("auth: {query: {user: q}}"), "2:22: auth.query.user", "not listed");
     let query = "users: {reader: {password: x}}\nauth: {query: {user: raeder}}";
-    assert_wrong(
-        &with(query),
-        "3:22: auth.query.user",
-        "did you mean reader?",
-    );
-    let query = "users: {q: {password: md5a6343a68d964ca596d9752250d54bb8a}}\nauth: {method: md5, query: {user: q}}";
+    assert_wrong(&with(query), "3:22: auth.query.user", "did you mean reader?");
+    let query =
+        "users: {q: {password: md5a6343a68d964ca596d9752250d54bb8a}}\nauth: {method: md5, query: {user: q}}";
     assert_wrong(&with(query), "3:35: auth.query.user", "must be plain");
     let settings = good(&with("users: {q: {password: x}}\nauth: {query: {user: q}}"));
     assert!(settings.auth.query.unwrap().query.contains("pg_authid"));
@@ -262,26 +183,10 @@ fn tls_files_must_exist_and_go_together() {
             "databases: {{app: {{servers: [{{host: db}}], tls: {tls}}}}}\nusers: {{a: {{password: x}}}}\n"
         )
     };
-    assert_wrong(
-        &tls("{mode: verify-full}"),
-        "1:54: databases.app.tls.mode",
-        "tls.ca",
-    );
-    assert_wrong(
-        &tls("{cert: pgweir.crt}"),
-        "1:42: databases.app.tls",
-        "go together",
-    );
-    assert_wrong(
-        &tls("{ca: missing.crt}"),
-        "1:52",
-        "missing.crt cannot be read",
-    );
-    assert_wrong(
-        &tls("{mode: verify_full}"),
-        "1:54",
-        "did you mean verify-full?",
-    );
+    assert_wrong(&tls("{mode: verify-full}"), "1:54: databases.app.tls.mode", "tls.ca");
+    assert_wrong(&tls("{cert: pgweir.crt}"), "1:42: databases.app.tls", "go together");
+    assert_wrong(&tls("{ca: missing.crt}"), "1:52", "missing.crt cannot be read");
+    assert_wrong(&tls("{mode: verify_full}"), "1:54", "did you mean verify-full?");
     let listen = format!("{SMALL}listen: {{tls: {{cert: server.crt}}}}\n");
     assert_wrong(&listen, "3:10: listen.tls", "the key key is missing");
 }
@@ -292,17 +197,9 @@ fn other_values_are_checked() {
     assert_wrong(&with("limits: {clients: 0}"), "3:19", "from 1 to 1000000");
     assert_wrong(&with("limits: {clients: 1.5}"), "3:19", "found 1.5");
     assert_wrong(&with("timeouts: {query: 30}"), "3:19", "30s");
-    assert_wrong(
-        &with("timeouts: {qery: 30s}"),
-        "3:12",
-        "did you mean query?",
-    );
+    assert_wrong(&with("timeouts: {qery: 30s}"), "3:12", "did you mean query?");
     assert_wrong(&with("log: {format: xml}"), "3:15", "text, json");
-    assert_wrong(
-        &with("log: {colour: red}"),
-        "3:7",
-        "the keys here are format, level",
-    );
+    assert_wrong(&with("log: {colour: red}"), "3:7", "the keys here are format, level");
     assert_wrong(&with("listen: {tls: true}"), "3:15", "expected a mapping");
     let settings = good(&with(
         "timeouts: {query: 30s, client_idle: 0}\nlog: {level: 'warn,pgweir::pool=debug', format: json}\nworkers: 3",
@@ -313,9 +210,7 @@ fn other_values_are_checked() {
     let pool = "databases: {'*': {servers: [{host: db}], pool: {mode: session, queue_wait: 0}}}\nusers: {a: {password: x}}\n";
     assert_wrong(pool, "1:76: databases.*.pool.queue_wait", "0 would wait");
     assert_eq!(
-        good(&pool.replace("queue_wait: 0", "queue_wait: 1s")).databases["*"]
-            .pool
-            .mode,
+        good(&pool.replace("queue_wait: 0", "queue_wait: 1s")).databases["*"].pool.mode,
         PoolMode::Session
     );
 }

@@ -112,11 +112,7 @@ pub fn load_text(name: &str, text: &str, folder: &Path) -> Result<Settings, Vec<
         }
     };
     let settings = resolve::resolve(&file, &tree, folder, &mut report);
-    if report.mistakes.is_empty() {
-        Ok(settings)
-    } else {
-        Err(in_order(report.mistakes))
-    }
+    if report.mistakes.is_empty() { Ok(settings) } else { Err(in_order(report.mistakes)) }
 }
 
 /// What `workers: auto` means on this machine.

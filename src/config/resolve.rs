@@ -19,25 +19,15 @@ use crate::tls::{ClientTls, ServerTls, SslMode};
 
 /// Builds the settings. They are good only if `report` holds no mistake afterwards.
 pub fn resolve(file: &File, tree: &Node, folder: &Path, report: &mut Report) -> Settings {
-    let mut context = Context {
-        tree,
-        folder,
-        report,
-    };
+    let mut context = Context { tree, folder, report };
     let databases = databases(&mut context, &file.databases);
     let listen = listen(&mut context, &file.listen);
     let admin = admin(&mut context, &file.admin);
     if listen.port != 0 && (listen.address, listen.port) == (admin.address, admin.port) {
-        context.wrong(
-            &["admin", "port"],
-            "the same address and port as listen; choose another",
-        );
+        context.wrong(&["admin", "port"], "the same address and port as listen; choose another");
     }
     let auth = users::auth(&mut context, file);
-    let rules = file
-        .rules
-        .as_ref()
-        .map(|name| context.folder(&["rules"], name));
+    let rules = file.rules.as_ref().map(|name| context.folder(&["rules"], name));
     Settings {
         listen,
         admin,
@@ -103,28 +93,18 @@ impl Context<'_> {
 }
 
 fn listen(context: &mut Context<'_>, listen: &file::Listen) -> ListenSettings {
-    let unix_socket_dir = listen
-        .unix_socket_dir
-        .as_ref()
-        .map(|name| context.folder(&["listen", "unix_socket_dir"], name));
+    let unix_socket_dir =
+        listen.unix_socket_dir.as_ref().map(|name| context.folder(&["listen", "unix_socket_dir"], name));
     if let Some(folder) = &unix_socket_dir {
         socket_fits(context, &["listen", "unix_socket_dir"], folder, listen.port);
     }
     let tls = listen.tls.as_ref().map(|tls| ClientTls {
         cert: context.file(&["listen", "tls", "cert"], &tls.cert),
         key: context.file(&["listen", "tls", "key"], &tls.key),
-        client_ca: tls
-            .client_ca
-            .as_ref()
-            .map(|name| context.file(&["listen", "tls", "client_ca"], name)),
+        client_ca: tls.client_ca.as_ref().map(|name| context.file(&["listen", "tls", "client_ca"], name)),
         required: tls.required,
     });
-    ListenSettings {
-        address: listen.address,
-        port: listen.port,
-        unix_socket_dir,
-        tls,
-    }
+    ListenSettings { address: listen.address, port: listen.port, unix_socket_dir, tls }
 }
 
 fn admin(context: &mut Context<'_>, admin: &file::Admin) -> AdminSettings {
@@ -137,10 +117,7 @@ fn admin(context: &mut Context<'_>, admin: &file::Admin) -> AdminSettings {
         context.wrong(&["admin", "address"], message);
     }
     let tls = admin.tls.as_ref().map(|tls| {
-        (
-            context.file(&["admin", "tls", "cert"], &tls.cert),
-            context.file(&["admin", "tls", "key"], &tls.key),
-        )
+        (context.file(&["admin", "tls", "cert"], &tls.cert), context.file(&["admin", "tls", "key"], &tls.key))
     });
     let audit_log = admin.audit_log.as_ref().map(|name| {
         let full = context.path(name);
@@ -229,10 +206,8 @@ fn servers(context: &mut Context<'_>, name: &str, servers: &[file::Server]) -> V
         if server.host.trim().is_empty() {
             context.wrong(&path, "the host is empty");
         } else if server.host.contains("://") || server.host.contains(char::is_whitespace) {
-            context.wrong(
-                &path,
-                "expected a host name, an IP address or a folder; a URL belongs to --upstream",
-            );
+            context
+                .wrong(&path, "expected a host name, an IP address or a folder; a URL belongs to --upstream");
         } else if all_read && resolved.contains(&address) {
             context.wrong(&path, "this server is in the list already");
         }
@@ -261,26 +236,17 @@ fn socket_fits(context: &mut Context<'_>, path: &[&str], folder: &Path, port: u1
 /// A host that starts with `/` is the folder of a socket, as in libpq.
 pub fn server_address(host: &str, port: u16) -> ServerAddress {
     if host.starts_with('/') {
-        ServerAddress::Unix {
-            directory: PathBuf::from(host),
-            port,
-        }
+        ServerAddress::Unix { directory: PathBuf::from(host), port }
     } else {
         // As in a URL; a bare address is what resolvers take.
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        ServerAddress::Tcp {
-            host: bare.unwrap_or(host).to_owned(),
-            port,
-        }
+        ServerAddress::Tcp { host: bare.unwrap_or(host).to_owned(), port }
     }
 }
 
 fn pool(context: &mut Context<'_>, name: &str, pool: &file::Pool) -> PoolSettings {
     if pool.min_size > pool.max_size {
-        let message = format!(
-            "min_size {} is larger than max_size {}",
-            pool.min_size, pool.max_size
-        );
+        let message = format!("min_size {} is larger than max_size {}", pool.min_size, pool.max_size);
         context.wrong(&["databases", name, "pool", "min_size"], message);
     }
     for (key, Human(value)) in [("queue_wait", pool.queue_wait), ("connect", pool.connect)] {
@@ -323,21 +289,13 @@ fn server_tls(context: &mut Context<'_>, name: &str, tls: &file::ServerTls) -> S
         );
     }
     if tls.cert.is_some() != tls.key.is_some() {
-        context.wrong(
-            &["databases", name, "tls"],
-            "cert and key go together; only one of them is set",
-        );
+        context.wrong(&["databases", name, "tls"], "cert and key go together; only one of them is set");
     }
     let mut file = |key: &str, value: &Option<String>| {
         let path = ["databases", name, "tls", key];
         value.as_ref().map(|value| context.file(&path, value))
     };
-    ServerTls {
-        mode,
-        ca: file("ca", &tls.ca),
-        cert: file("cert", &tls.cert),
-        key: file("key", &tls.key),
-    }
+    ServerTls { mode, ca: file("ca", &tls.ca), cert: file("cert", &tls.cert), key: file("key", &tls.key) }
 }
 
 fn timeouts(timeouts: &file::Timeouts) -> Timeouts {

@@ -39,10 +39,7 @@ fn without_null(schema: &mut Schema) {
             object.extend(one);
         }
     }
-    if matches!(
-        object.get("default"),
-        Some(Value::Null | Value::Object(_) | Value::Array(_))
-    ) {
+    if matches!(object.get("default"), Some(Value::Null | Value::Object(_) | Value::Array(_))) {
         object.remove("default");
     }
 }

@@ -18,10 +18,7 @@ pub struct Report {
 impl Report {
     /// `file` is the name that the mistakes show.
     pub fn new(file: impl Into<String>) -> Report {
-        Report {
-            file: file.into(),
-            mistakes: Vec::new(),
-        }
+        Report { file: file.into(), mistakes: Vec::new() }
     }
 
     /// `path` is joined by dots, as the mistake shows it.
@@ -29,13 +26,7 @@ impl Report {
         self.add_nearest(at, path, message, None);
     }
 
-    fn add_nearest(
-        &mut self,
-        at: Position,
-        path: &str,
-        message: impl Into<String>,
-        nearest: Option<String>,
-    ) {
+    fn add_nearest(&mut self, at: Position, path: &str, message: impl Into<String>, nearest: Option<String>) {
         self.mistakes.push(Mistake {
             file: self.file.clone(),
             at,
@@ -49,22 +40,15 @@ impl Report {
     /// likely be a consequence of it.
     pub fn touches(&self, path: &str) -> bool {
         let leads = |short: &str, long: &str| {
-            long.strip_prefix(short)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        self.mistakes
-            .iter()
-            .any(|other| leads(&other.path, path) || leads(path, &other.path))
+        self.mistakes.iter().any(|other| leads(&other.path, path) || leads(path, &other.path))
     }
 }
 
 /// Checks `tree` against `schema` and returns what is right of it. `None`: nothing is.
 pub fn check(schema: &Json, tree: &Node, report: &mut Report) -> Option<Json> {
-    let mut checker = Checker {
-        root: schema,
-        report,
-        path: Vec::new(),
-    };
+    let mut checker = Checker { root: schema, report, path: Vec::new() };
     checker.value(schema, tree, tree.at)
 }
 
@@ -134,10 +118,7 @@ impl<'a> Checker<'a> {
     }
 
     fn choice(&mut self, choices: &'a [Json], node: &Node, at: Position) -> Option<Json> {
-        let names: Vec<&str> = choices
-            .iter()
-            .filter_map(|choice| choice.get("const")?.as_str())
-            .collect();
+        let names: Vec<&str> = choices.iter().filter_map(|choice| choice.get("const")?.as_str()).collect();
         let expected = format!("expected one of {}", names.join(", "));
         let Value::Text(text) = &node.value else {
             return self.wrong(at, format!("{expected}; found {}", node.kind()));
@@ -154,31 +135,17 @@ impl<'a> Checker<'a> {
     fn text(&mut self, schema: &Json, text: &str, at: Position) -> Option<Json> {
         let is_address = schema.get("format").and_then(Json::as_str) == Some("ip");
         if is_address && text.parse::<std::net::IpAddr>().is_err() {
-            return self.wrong(
-                at,
-                "expected an IP address such as 127.0.0.1, 0.0.0.0 or \"::\"",
-            );
+            return self.wrong(at, "expected an IP address such as 127.0.0.1, 0.0.0.0 or \"::\"");
         }
         Some(text.into())
     }
 
-    fn integer(
-        &mut self,
-        schema: &Json,
-        number: &serde_json::Number,
-        at: Position,
-    ) -> Option<Json> {
+    fn integer(&mut self, schema: &Json, number: &serde_json::Number, at: Position) -> Option<Json> {
         let bound = |name| schema.get(name).and_then(Json::as_u64);
-        let (low, high) = (
-            bound("minimum").unwrap_or(0),
-            bound("maximum").unwrap_or(u64::from(u32::MAX)),
-        );
+        let (low, high) = (bound("minimum").unwrap_or(0), bound("maximum").unwrap_or(u64::from(u32::MAX)));
         match number.as_u64() {
             Some(value) if (low..=high).contains(&value) => Some(value.into()),
-            _ => self.wrong(
-                at,
-                format!("expected a whole number from {low} to {high}; found {number}"),
-            ),
+            _ => self.wrong(at, format!("expected a whole number from {low} to {high}; found {number}")),
         }
     }
 
@@ -198,12 +165,7 @@ impl<'a> Checker<'a> {
         (good.len() as u64 >= least).then_some(Json::Array(good))
     }
 
-    fn mapping(
-        &mut self,
-        schema: &'a Json,
-        entries: &'a [(Key, Node)],
-        place: Position,
-    ) -> Option<Json> {
+    fn mapping(&mut self, schema: &'a Json, entries: &'a [(Key, Node)], place: Position) -> Option<Json> {
         let properties = schema.get("properties").and_then(Json::as_object);
         let others = schema.get("additionalProperties").filter(|s| s.is_object());
         let mut good = Map::new();
@@ -262,11 +224,7 @@ impl<'a> Checker<'a> {
 type OwnForm = fn(&str) -> Result<(), String>;
 
 fn strings(value: Option<&Json>) -> impl Iterator<Item = &str> {
-    value
-        .and_then(Json::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Json::as_str)
+    value.and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
 }
 
 /// The value is not repeated: it may be a password.

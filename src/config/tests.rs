@@ -17,11 +17,7 @@ pub(super) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("rules")).unwrap();
     std::fs::write(folder.path().join("password.txt"), "from file\n").unwrap();
-    std::fs::write(
-        folder.path().join("userlist.txt"),
-        "\"old\" \"x\"\n\"app\" \"y\"\n",
-    )
-    .unwrap();
+    std::fs::write(folder.path().join("userlist.txt"), "\"old\" \"x\"\n\"app\" \"y\"\n").unwrap();
     for name in [
         "server.crt",
         "server.key",
@@ -42,10 +38,7 @@ pub(super) fn load_in(folder: &Path, text: &str) -> Result<Settings, Vec<String>
     std::fs::write(&path, text).unwrap();
     load(&path).map_err(|mistakes| {
         let prefix = format!("{}/", folder.display());
-        mistakes
-            .iter()
-            .map(|mistake| mistake.to_string().replace(&prefix, ""))
-            .collect()
+        mistakes.iter().map(|mistake| mistake.to_string().replace(&prefix, "")).collect()
     })
 }
 
@@ -74,17 +67,11 @@ rules: rules                            # folder of rule files, watched
     );
     let settings = load_in(folder.path(), &text).unwrap();
     assert_eq!(settings.listen.port, 6432);
-    assert_eq!(
-        settings.listen.unix_socket_dir.as_deref(),
-        Some(folder.path())
-    );
+    assert_eq!(settings.listen.unix_socket_dir.as_deref(), Some(folder.path()));
     assert_eq!(settings.admin.port, 6433);
     assert!((1..=8).contains(&settings.workers));
     let app = &settings.databases["app"];
-    let server = ServerAddress::Tcp {
-        host: "127.0.0.1".to_owned(),
-        port: 5432,
-    };
+    let server = ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: 5432 };
     assert_eq!(app.servers, [server]);
     assert_eq!(app.database.as_deref(), Some("app"));
     assert_eq!(app.pool, PoolSettings::default());
@@ -116,13 +103,9 @@ fn the_shipped_example_is_true() {
     let folder = folder();
     let path = |text: &str| text.replace("/etc/pgweir", &folder.path().display().to_string());
     let plain = load_in(folder.path(), &path(text)).unwrap_or_else(|m| panic!("{m:#?}"));
-    let defaults = good(
-        "databases: {app: {servers: [{host: 127.0.0.1}]}}\nusers: {app: {password: secret}}\n",
-    );
-    assert_eq!(
-        plain, defaults,
-        "an active line of the example differs from the default"
-    );
+    let defaults =
+        good("databases: {app: {servers: [{host: 127.0.0.1}]}}\nusers: {app: {password: secret}}\n");
+    assert_eq!(plain, defaults, "an active line of the example differs from the default");
 
     // `#key: value` is a key that is off; `# Words` are words.
     let lines = text.lines().map(|line| match line.trim_start() {
@@ -165,10 +148,7 @@ fn missing_keys(
     }
     let (inner, first) = match &tree.value {
         yaml::Value::List(items) => (&schema["items"], items.first()),
-        yaml::Value::Map(entries) => (
-            &schema["additionalProperties"],
-            entries.first().map(|(_, node)| node),
-        ),
+        yaml::Value::Map(entries) => (&schema["additionalProperties"], entries.first().map(|(_, node)| node)),
         _ => return,
     };
     if let (true, Some(node)) = (inner.is_object(), first) {
@@ -198,12 +178,7 @@ fn a_reload_says_what_it_changes_and_what_waits_for_a_restart() {
     assert!(lines[1].starts_with("workers: ") && lines[1].ends_with("→ 7; needs a restart"));
     assert_eq!(
         lines[2..6],
-        [
-            "databases.app: changed",
-            "databases.web: added",
-            "users.new: added",
-            "users.app: removed"
-        ]
+        ["databases.app: changed", "databases.web: added", "users.new: added", "users.app: removed"]
     );
     assert!(lines[6].starts_with("timeouts: "));
     assert_eq!(lines.len(), 7);

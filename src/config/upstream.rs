@@ -79,9 +79,7 @@ impl Upstream {
         let rest = ["postgres://", "postgresql://"]
             .iter()
             .find_map(|scheme| url.strip_prefix(scheme))
-            .ok_or(
-                "the upstream must be a URL such as postgres://user:password@host:5432/database",
-            )?;
+            .ok_or("the upstream must be a URL such as postgres://user:password@host:5432/database")?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if rest.rfind('@') > rest.find('/') && rest.contains('/') || query.contains('@') {
             // Part of a password would be taken for a host or a parameter, and repeated in an error.
@@ -102,9 +100,7 @@ impl Upstream {
         let user = take("user")
             .or(Some(user).filter(|user| !user.is_empty()))
             .or_else(|| environment("PGUSER"))
-            .ok_or(
-                "the upstream URL names no user; write postgres://USER:password@host/database",
-            )?;
+            .ok_or("the upstream URL names no user; write postgres://USER:password@host/database")?;
         let password = take("password")
             .or(Some(password).filter(|password| !password.is_empty()))
             .or_else(|| environment("PGPASSWORD"))
@@ -131,22 +127,13 @@ impl Upstream {
     }
 
     fn settings(self, listen: SocketAddr, admin: SocketAddr, rules: Option<PathBuf>) -> Settings {
-        let mut any = DatabaseSettings {
-            servers: self.servers,
-            tls: self.tls,
-            ..DatabaseSettings::default()
-        };
+        let mut any =
+            DatabaseSettings { servers: self.servers, tls: self.tls, ..DatabaseSettings::default() };
         if let Some(connect) = self.connect {
             any.pool.connect = connect;
         }
-        let named = DatabaseSettings {
-            database: Some(self.database.clone()),
-            ..any.clone()
-        };
-        let user = UserSettings {
-            secret: Some(self.password),
-            ..UserSettings::default()
-        };
+        let named = DatabaseSettings { database: Some(self.database.clone()), ..any.clone() };
+        let user = UserSettings { secret: Some(self.password), ..UserSettings::default() };
         Settings {
             listen: ListenSettings {
                 address: listen.ip(),
@@ -162,14 +149,8 @@ impl Upstream {
                 audit_log: None,
             },
             workers: Workers::Auto.resolve(cores()),
-            databases: BTreeMap::from([
-                ("*".to_owned(), Arc::new(any)),
-                (self.database, Arc::new(named)),
-            ]),
-            auth: AuthSettings {
-                users: BTreeMap::from([(self.user, user)]),
-                ..AuthSettings::default()
-            },
+            databases: BTreeMap::from([("*".to_owned(), Arc::new(any)), (self.database, Arc::new(named))]),
+            auth: AuthSettings { users: BTreeMap::from([(self.user, user)]), ..AuthSettings::default() },
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             log: LogSettings::default(),
@@ -184,8 +165,8 @@ fn parameters(query: &str) -> Result<BTreeMap<String, String>, String> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name)?;
         if !PARAMETERS.contains(&name.as_str()) {
-            let meant = nearest(&name, PARAMETERS)
-                .map_or(String::new(), |meant| format!(" Did you mean {meant}?"));
+            let meant =
+                nearest(&name, PARAMETERS).map_or(String::new(), |meant| format!(" Did you mean {meant}?"));
             return Err(format!(
                 "the upstream URL has a parameter {name}; pgweir knows {}.{meant}",
                 PARAMETERS.join(", ")
@@ -215,10 +196,7 @@ fn servers(
         pairs.push((decode(host)?, port.to_owned()));
     }
     if let Some(host) = host {
-        pairs = host
-            .split(',')
-            .map(|host| (host.to_owned(), String::new()))
-            .collect();
+        pairs = host.split(',').map(|host| (host.to_owned(), String::new())).collect();
     }
     if let Some(port) = port {
         let ports: Vec<&str> = port.split(',').collect();
@@ -260,13 +238,12 @@ fn tls(take: &mut dyn FnMut(&str) -> Option<String>) -> Result<ServerTls, String
     ];
     let mode = match take("sslmode") {
         None => SslMode::default(),
-        Some(text) => MODES
-            .iter()
-            .find_map(|(name, mode)| (*name == text).then_some(*mode))
-            .ok_or_else(|| {
+        Some(text) => {
+            MODES.iter().find_map(|(name, mode)| (*name == text).then_some(*mode)).ok_or_else(|| {
                 let names = MODES.map(|(name, _)| name).join(", ");
                 format!("the upstream URL has sslmode={text}; expected one of {names}")
-            })?,
+            })?
+        }
     };
     let mut file = |name: &str| -> Result<Option<PathBuf>, String> {
         let Some(path) = take(name).map(PathBuf::from) else {
@@ -277,16 +254,10 @@ fn tls(take: &mut dyn FnMut(&str) -> Option<String>) -> Result<ServerTls, String
             Err(error) => Err(format!("{name} {} cannot be read: {error}", path.display())),
         }
     };
-    let tls = ServerTls {
-        mode,
-        ca: file("sslrootcert")?,
-        cert: file("sslcert")?,
-        key: file("sslkey")?,
-    };
+    let tls = ServerTls { mode, ca: file("sslrootcert")?, cert: file("sslcert")?, key: file("sslkey")? };
     if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && tls.ca.is_none() {
         return Err(
-            "verifying the server needs its authority; add sslrootcert=FILE to the upstream URL"
-                .to_owned(),
+            "verifying the server needs its authority; add sslrootcert=FILE to the upstream URL".to_owned()
         );
     }
     if tls.cert.is_some() != tls.key.is_some() {
@@ -297,9 +268,8 @@ fn tls(take: &mut dyn FnMut(&str) -> Option<String>) -> Result<ServerTls, String
 
 /// Seconds, as in libpq; 0 means our own default there too, because every wait here has a bound.
 fn connect_timeout(text: &str) -> Result<Option<std::time::Duration>, String> {
-    let seconds: u32 = text
-        .parse()
-        .map_err(|_| "connect_timeout of the upstream URL must be whole seconds".to_owned())?;
+    let seconds: u32 =
+        text.parse().map_err(|_| "connect_timeout of the upstream URL must be whole seconds".to_owned())?;
     Ok((seconds > 0).then(|| std::time::Duration::from_secs(u64::from(seconds))))
 }
 

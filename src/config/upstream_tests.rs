@@ -9,10 +9,7 @@ fn parse(url: &str) -> Result<Upstream, String> {
 }
 
 fn tcp(host: &str, port: u16) -> ServerAddress {
-    ServerAddress::Tcp {
-        host: host.to_owned(),
-        port,
-    }
+    ServerAddress::Tcp { host: host.to_owned(), port }
 }
 
 fn plain(text: &str) -> Secret {
@@ -23,8 +20,7 @@ fn plain(text: &str) -> Secret {
 fn a_plain_url() {
     let listen = "127.0.0.1:6432".parse().unwrap();
     let admin = "127.0.0.1:6433".parse().unwrap();
-    let settings =
-        from_upstream("postgres://app:s3cret@db:5433/shop", listen, admin, None).unwrap();
+    let settings = from_upstream("postgres://app:s3cret@db:5433/shop", listen, admin, None).unwrap();
     let shop = &settings.databases["shop"];
     assert_eq!(shop.servers, [tcp("db", 5433)]);
     assert_eq!(shop.database.as_deref(), Some("shop"));
@@ -52,26 +48,11 @@ fn parts_are_decoded_and_have_defaults() {
 #[test]
 fn hosts_may_be_lists_ipv6_and_socket_folders() {
     let servers = |url| parse(url).unwrap().servers;
-    assert_eq!(
-        servers("postgres://a:b@h1:1,h2,[::1]:3/d"),
-        [tcp("h1", 1), tcp("h2", 5432), tcp("::1", 3)]
-    );
-    let socket = ServerAddress::Unix {
-        directory: "/run/postgresql".into(),
-        port: 5433,
-    };
-    assert_eq!(
-        servers("postgres://a:b@%2Frun%2Fpostgresql:5433/d"),
-        std::slice::from_ref(&socket)
-    );
-    assert_eq!(
-        servers("postgres://a:b@/d?host=/run/postgresql&port=5433"),
-        [socket]
-    );
-    assert_eq!(
-        servers("postgres://a:b@/d?host=x,y&port=1,2"),
-        [tcp("x", 1), tcp("y", 2)]
-    );
+    assert_eq!(servers("postgres://a:b@h1:1,h2,[::1]:3/d"), [tcp("h1", 1), tcp("h2", 5432), tcp("::1", 3)]);
+    let socket = ServerAddress::Unix { directory: "/run/postgresql".into(), port: 5433 };
+    assert_eq!(servers("postgres://a:b@%2Frun%2Fpostgresql:5433/d"), std::slice::from_ref(&socket));
+    assert_eq!(servers("postgres://a:b@/d?host=/run/postgresql&port=5433"), [socket]);
+    assert_eq!(servers("postgres://a:b@/d?host=x,y&port=1,2"), [tcp("x", 1), tcp("y", 2)]);
     assert!(parse("postgres://a:b@/d?host=x,y&port=1,2,3").is_err());
     assert!(parse("postgres://a:b@h:0/d").is_err());
     assert!(parse("postgres://a:b@h:99999/d").is_err());
@@ -80,12 +61,8 @@ fn hosts_may_be_lists_ipv6_and_socket_folders() {
 #[test]
 fn parameters_are_honoured_or_named() {
     let upstream =
-        parse("postgres://h/?user=u&password=p&dbname=d&sslmode=require&connect_timeout=3")
-            .unwrap();
-    assert_eq!(
-        (upstream.user.as_str(), upstream.database.as_str()),
-        ("u", "d")
-    );
+        parse("postgres://h/?user=u&password=p&dbname=d&sslmode=require&connect_timeout=3").unwrap();
+    assert_eq!((upstream.user.as_str(), upstream.database.as_str()), ("u", "d"));
     assert_eq!(upstream.tls.mode, SslMode::Require);
     assert_eq!(upstream.connect, Some(std::time::Duration::from_secs(3)));
     let error = |url| parse(url).err().unwrap();

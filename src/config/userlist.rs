@@ -21,11 +21,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Vec<(u64, String)>> {
             Err(message) => wrong.push((number, message)),
         }
     }
-    if wrong.is_empty() {
-        Ok(entries)
-    } else {
-        Err(wrong)
-    }
+    if wrong.is_empty() { Ok(entries) } else { Err(wrong) }
 }
 
 /// What a stored password is. `Err` says what is wrong with a verifier; it never repeats it.
@@ -45,9 +41,7 @@ pub fn secret(text: &str) -> Result<Secret, String> {
         !digits.is_empty()
             && part.len().is_multiple_of(4)
             && part.len() - digits.len() <= 2
-            && digits
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+            && digits.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
     };
     let well_formed = verifier.split_once('$').is_some_and(|(front, keys)| {
         let (Some((iterations, salt)), Some((stored, server))) =
@@ -57,18 +51,14 @@ pub fn secret(text: &str) -> Result<Secret, String> {
         };
         iterations.parse::<u32>().is_ok_and(|n| n > 0)
             && base64(salt)
-            && [stored, server]
-                .iter()
-                .all(|key| key.len() == 44 && base64(key))
+            && [stored, server].iter().all(|key| key.len() == 44 && base64(key))
     });
     if well_formed {
         Ok(Secret::Scram(text.to_owned()))
     } else {
-        Err(
-            "starts like a SCRAM-SHA-256 verifier but is not a whole one; copy rolpassword of \
+        Err("starts like a SCRAM-SHA-256 verifier but is not a whole one; copy rolpassword of \
              pg_authid as it is"
-                .to_owned(),
-        )
+            .to_owned())
     }
 }
 
@@ -123,10 +113,7 @@ mod tests {
             entries,
             [
                 ("app".to_owned(), Some(Secret::Plain("secret".to_owned()))),
-                (
-                    "say \"hi\"".to_owned(),
-                    Some(Secret::Plain("a\"b".to_owned()))
-                ),
+                ("say \"hi\"".to_owned(), Some(Secret::Plain("a\"b".to_owned()))),
                 ("old".to_owned(), Some(Secret::Md5(md5.to_owned()))),
                 ("new".to_owned(), Some(Secret::Scram(VERIFIER.to_owned()))),
                 ("none".to_owned(), None),

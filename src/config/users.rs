@@ -74,22 +74,13 @@ fn settings_user(context: &mut Context<'_>, name: &str, user: &file::User) -> Us
 }
 
 /// The password of one of three keys: as it is, from a file, from the environment.
-fn secret(
-    context: &mut Context<'_>,
-    user: &str,
-    keys: [(&str, &Option<String>); 3],
-) -> Option<Secret> {
-    let mut set = keys
-        .iter()
-        .enumerate()
-        .filter_map(|(source, (key, value))| Some((source, *key, value.as_deref()?)));
+fn secret(context: &mut Context<'_>, user: &str, keys: [(&str, &Option<String>); 3]) -> Option<Secret> {
+    let mut set =
+        keys.iter().enumerate().filter_map(|(source, (key, value))| Some((source, *key, value.as_deref()?)));
     let (source, key, value) = set.next()?;
     let path = ["users", user, key];
     if let Some((_, other, _)) = set.next() {
-        context.wrong(
-            &["users", user, other],
-            format!("{key} is set as well; keep one of the two"),
-        );
+        context.wrong(&["users", user, other], format!("{key} is set as well; keep one of the two"));
     }
     let text = match source {
         0 => Ok(value.to_owned()),
@@ -117,10 +108,7 @@ fn password_of_file(path: &Path) -> Result<String, String> {
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.contains('\n') {
-        return Err(format!(
-            "{} has more than one line; it must hold the password alone",
-            path.display()
-        ));
+        return Err(format!("{} has more than one line; it must hold the password alone", path.display()));
     }
     Ok(line.to_owned())
 }
@@ -132,10 +120,7 @@ pub fn read_bounded(path: &Path, most: u64) -> Result<String, String> {
         .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     if bytes.len() as u64 > most {
-        return Err(format!(
-            "{} is larger than {most} bytes; is it the right file?",
-            path.display()
-        ));
+        return Err(format!("{} is larger than {most} bytes; is it the right file?", path.display()));
     }
     String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", path.display()))
 }
@@ -169,25 +154,16 @@ fn check_method(context: &mut Context<'_>, file: &File, auth: &AuthSettings) {
     let tls = file.listen.tls.as_ref();
     match auth.method {
         AuthMethod::Cert if tls.is_none_or(|tls| tls.client_ca.is_none()) => {
-            context.wrong(
-                &path,
-                "client certificates need listen.tls with its client_ca",
-            );
+            context.wrong(&path, "client certificates need listen.tls with its client_ca");
         }
         AuthMethod::Cleartext if tls.is_none() => {
-            context.wrong(
-                &path,
-                "passwords in clear text need TLS; set listen.tls, or use scram",
-            );
+            context.wrong(&path, "passwords in clear text need TLS; set listen.tls, or use scram");
         }
         _ => {}
     }
     let asks_password = !matches!(auth.method, AuthMethod::Cert | AuthMethod::Trust);
     if asks_password && auth.users.is_empty() && auth.query.is_none() {
-        context.wrong(
-            &["users"],
-            "nobody could log in; add a user, auth.userlist_file or auth.query",
-        );
+        context.wrong(&["users"], "nobody could log in; add a user, auth.userlist_file or auth.query");
     }
 }
 
@@ -228,10 +204,8 @@ fn check_query(context: &mut Context<'_>, auth: &AuthSettings) {
     let Some(user) = auth.users.get(&query.user) else {
         let meant = nearest(&query.user, auth.users.keys().map(String::as_str))
             .map_or(String::new(), |name| format!("; did you mean {name}?"));
-        return context.wrong(
-            &path,
-            format!("this user is not listed; add it to users with its password{meant}"),
-        );
+        return context
+            .wrong(&path, format!("this user is not listed; add it to users with its password{meant}"));
     };
     let secret = user.server_secret.as_ref().or(user.secret.as_ref());
     if !matches!(secret, Some(Secret::Plain(_))) {
@@ -241,9 +215,6 @@ fn check_query(context: &mut Context<'_>, auth: &AuthSettings) {
         );
     }
     if !query.query.contains("$1") {
-        context.wrong(
-            &["auth", "query", "query"],
-            "the user name must be asked for as $1",
-        );
+        context.wrong(&["auth", "query", "query"], "the user name must be asked for as $1");
     }
 }

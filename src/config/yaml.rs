@@ -63,19 +63,13 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
     };
     match serde_yaml::from_str_with_options::<Option<Spanned<Value>>>(text, options) {
         Ok(Some(spanned)) => Ok(node(spanned)),
-        Ok(None) => Ok(Node {
-            at: Position::START,
-            value: Value::Null,
-        }),
+        Ok(None) => Ok(Node { at: Position::START, value: Value::Null }),
         Err(error) => {
             let at = error.location().map_or(Position::START, position);
             let message = error.without_snippet().to_string();
             // The crate ends its messages with the place, which the caller prints in front.
             let end = message.find(" at line ").unwrap_or(message.len());
-            Err(SyntaxError {
-                at,
-                message: message[..end].to_owned(),
-            })
+            Err(SyntaxError { at, message: message[..end].to_owned() })
         }
     }
 }
@@ -89,10 +83,9 @@ impl Node {
     /// The key and the value under `key` of a mapping.
     pub fn entry(&self, key: &str) -> Option<(&Key, &Node)> {
         match &self.value {
-            Value::Map(entries) => entries
-                .iter()
-                .find(|(name, _)| name.name == key)
-                .map(|(name, node)| (name, node)),
+            Value::Map(entries) => {
+                entries.iter().find(|(name, _)| name.name == key).map(|(name, node)| (name, node))
+            }
             _ => None,
         }
     }
@@ -105,11 +98,9 @@ impl Node {
         for part in path {
             let next = match &node.value {
                 Value::Map(_) => node.entry(part).map(|(key, value)| (key.at, value)),
-                Value::List(items) => part
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|index| items.get(index))
-                    .map(|item| (item.at, item)),
+                Value::List(items) => {
+                    part.parse::<usize>().ok().and_then(|index| items.get(index)).map(|item| (item.at, item))
+                }
                 _ => None,
             };
             let Some((place, value)) = next else {
@@ -155,17 +146,11 @@ impl From<&Node> for serde_json::Value {
 }
 
 fn position(location: Location) -> Position {
-    Position {
-        line: location.line().max(1),
-        column: location.column().max(1),
-    }
+    Position { line: location.line().max(1), column: location.column().max(1) }
 }
 
 fn node(spanned: Spanned<Value>) -> Node {
-    Node {
-        at: position(spanned.referenced),
-        value: spanned.value,
-    }
+    Node { at: position(spanned.referenced), value: spanned.value }
 }
 
 impl<'de> Deserialize<'de> for Value {
@@ -204,9 +189,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        serde_json::Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("not a finite number"))
+        serde_json::Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a finite number"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -229,10 +212,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut map = Vec::new();
         while let Some(key) = entries.next_key::<Spanned<String>>()? {
             let value = entries.next_value::<Spanned<Value>>()?;
-            let key = Key {
-                at: position(key.referenced),
-                name: key.value,
-            };
+            let key = Key { at: position(key.referenced), name: key.value };
             map.push((key, node(value)));
         }
         Ok(Value::Map(map))
@@ -258,16 +238,12 @@ mod tests {
         assert_eq!(tree.find(&["e"]), at(5, 1));
         assert_eq!(tree.find(&["a", "zzz"]), at(1, 1));
         let json = serde_json::Value::from(&tree);
-        assert_eq!(
-            json,
-            serde_json::json!({"a": {"b": 5, "c": ["x", {"d": 1.5}]}, "e": null})
-        );
+        assert_eq!(json, serde_json::json!({"a": {"b": 5, "c": ["x", {"d": 1.5}]}, "e": null}));
     }
 
     #[test]
     fn scalars_keep_the_types_of_yaml_1_2() {
-        let tree =
-            parse("a: yes\nb: true\nc: '12'\nd: 30s\ne: -3\nf: md5abc\ng: ~\n18: x\n").unwrap();
+        let tree = parse("a: yes\nb: true\nc: '12'\nd: 30s\ne: -3\nf: md5abc\ng: ~\n18: x\n").unwrap();
         let json = serde_json::Value::from(&tree);
         assert_eq!(
             json,
@@ -286,12 +262,9 @@ mod tests {
 
     #[test]
     fn broken_text_is_an_error_with_its_place() {
-        for (text, line) in [
-            ("a: [1, 2\nb: 3", 2),
-            ("a: 1\na: 2\n", 2),
-            ("a:\n\tb: 2\n", 2),
-            ("a: *nowhere\n", 1),
-        ] {
+        for (text, line) in
+            [("a: [1, 2\nb: 3", 2), ("a: 1\na: 2\n", 2), ("a:\n\tb: 2\n", 2), ("a: *nowhere\n", 1)]
+        {
             let error = parse(text).unwrap_err();
             assert_eq!(error.at.line, line, "{text:?}: {error:?}");
             assert!(!error.message.is_empty());

@@ -79,13 +79,8 @@ pub fn give(path: &Path, account: Option<&Account>) -> Result<(), String> {
     let Some(account) = account else {
         return Ok(());
     };
-    std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid)).map_err(|e| {
-        format!(
-            "cannot hand {} to user {}: {e}",
-            path.display(),
-            account.name
-        )
-    })
+    std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid))
+        .map_err(|e| format!("cannot hand {} to user {}: {e}", path.display(), account.name))
 }
 
 fn look_up(name: &str) -> Option<Account> {
@@ -97,15 +92,8 @@ fn look_up(name: &str) -> Option<Account> {
     let mut found = std::ptr::null_mut();
     // SAFETY: every pointer is to a live local, the length is that of `text`, and the strings that `entry`
     // points into are not read after `text` is gone.
-    let status = unsafe {
-        libc::getpwnam_r(
-            c_name.as_ptr(),
-            &mut entry,
-            text.as_mut_ptr(),
-            text.len(),
-            &mut found,
-        )
-    };
+    let status =
+        unsafe { libc::getpwnam_r(c_name.as_ptr(), &mut entry, text.as_mut_ptr(), text.len(), &mut found) };
     (status == 0 && !found.is_null()).then(|| Account {
         name: name.to_owned(),
         uid: entry.pw_uid,

@@ -129,10 +129,7 @@ impl Cluster {
 
     /// The superuser's connection string over TCP. Holds the password.
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}",
-            self.password, self.port
-        )
+        format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
     /// Where the server's programs are, and their version.
@@ -172,10 +169,7 @@ impl Cluster {
             return Ok(());
         }
         server.kill_family(STOP_BOUND)?;
-        Err(format!(
-            "the private PostgreSQL did not stop within {} s and was killed",
-            STOP_BOUND.as_secs()
-        ))
+        Err(format!("the private PostgreSQL did not stop within {} s and was killed", STOP_BOUND.as_secs()))
     }
 
     /// SIGKILL for the postmaster and all its children, as in a crash or a power cut. `restart` recovers.
@@ -197,11 +191,7 @@ impl Cluster {
     }
 
     fn command(&self, program: &str) -> Command {
-        account::command(
-            &self.programs.path(program),
-            self.account.as_ref(),
-            &self.data,
-        )
+        account::command(&self.programs.path(program), self.account.as_ref(), &self.data)
     }
 
     fn initialise(&self) -> Result<(), String> {
@@ -231,10 +221,7 @@ impl Cluster {
             let value = value.replace('\\', "\\\\").replace('\'', "''");
             settings.push_str(&format!("{name} = '{value}'\n"));
         };
-        add(
-            "unix_socket_directories",
-            &self.socket_dir.to_string_lossy(),
-        );
+        add("unix_socket_directories", &self.socket_dir.to_string_lossy());
         if self.programs.has_library("pg_stat_statements") {
             add("shared_preload_libraries", "pg_stat_statements");
         }
@@ -272,19 +259,16 @@ impl Cluster {
             .mode(0o600)
             .open(path)
             .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-        file.write_all(text.as_bytes())
-            .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        file.write_all(text.as_bytes()).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         give(path, self.account.as_ref())
     }
 
     fn launch(&self) -> Result<(), String> {
         // Left by a server that was killed; the check below must not take it for the new one's.
         let _ = std::fs::remove_file(self.data.join("postmaster.pid"));
-        let log = File::create(self.log())
-            .map_err(|e| format!("cannot write {}: {e}", self.log().display()))?;
-        let also_log = log
-            .try_clone()
-            .map_err(|e| format!("cannot write {}: {e}", self.log().display()))?;
+        let log =
+            File::create(self.log()).map_err(|e| format!("cannot write {}: {e}", self.log().display()))?;
+        let also_log = log.try_clone().map_err(|e| format!("cannot write {}: {e}", self.log().display()))?;
         let mut command = self.command("postgres");
         command
             .arg("-D")
@@ -310,10 +294,7 @@ impl Cluster {
             }
             // Returns early if the server ends.
             if server.wait(Duration::from_millis(20)).is_some() {
-                return Err(format!(
-                    "the private PostgreSQL ended while starting: {}",
-                    self.said()
-                ));
+                return Err(format!("the private PostgreSQL ended while starting: {}", self.said()));
             }
         }
         Err(format!(
@@ -338,11 +319,8 @@ impl Drop for Cluster {
 
 /// Line 8 of postmaster.pid is the server's own word for its state.
 fn ready(postmaster_pid: &Path) -> bool {
-    std::fs::read_to_string(postmaster_pid).is_ok_and(|text| {
-        text.lines()
-            .nth(7)
-            .is_some_and(|line| line.trim() == "ready")
-    })
+    std::fs::read_to_string(postmaster_pid)
+        .is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
 }
 
 /// Whether the account can run the programs at all: a folder under /root, for example, is closed to it.
@@ -377,9 +355,5 @@ fn free_port() -> Result<u16, String> {
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.trim().lines().collect();
     let last = lines[lines.len().saturating_sub(8)..].join("\n  ");
-    if last.is_empty() {
-        "it wrote no log".to_owned()
-    } else {
-        last
-    }
+    if last.is_empty() { "it wrote no log".to_owned() } else { last }
 }

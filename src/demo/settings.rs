@@ -20,18 +20,12 @@ const SHUTDOWN: Duration = Duration::from_secs(3);
 pub fn for_tour(upstream: &Upstream, listen: SocketAddr, admin: SocketAddr) -> Settings {
     let (listen, admin) = (free(listen), free(admin));
     let database = DatabaseSettings {
-        servers: vec![ServerAddress::Tcp {
-            host: upstream.host.clone(),
-            port: upstream.port,
-        }],
+        servers: vec![ServerAddress::Tcp { host: upstream.host.clone(), port: upstream.port }],
         database: Some(upstream.database.clone()),
         pool: PoolSettings::default(),
         ..Default::default()
     };
-    let user = UserSettings {
-        secret: Some(Secret::Plain(upstream.password.clone())),
-        ..Default::default()
-    };
+    let user = UserSettings { secret: Some(Secret::Plain(upstream.password.clone())), ..Default::default() };
     Settings {
         listen: ListenSettings {
             address: listen.ip(),
@@ -48,20 +42,11 @@ pub fn for_tour(upstream: &Upstream, listen: SocketAddr, admin: SocketAddr) -> S
         },
         workers: default_workers(),
         databases: BTreeMap::from([(upstream.database.clone(), Arc::new(database))]),
-        auth: AuthSettings {
-            users: BTreeMap::from([(upstream.user.clone(), user)]),
-            ..Default::default()
-        },
-        timeouts: Timeouts {
-            shutdown: SHUTDOWN,
-            ..Default::default()
-        },
+        auth: AuthSettings { users: BTreeMap::from([(upstream.user.clone(), user)]), ..Default::default() },
+        timeouts: Timeouts { shutdown: SHUTDOWN, ..Default::default() },
         limits: Limits::default(),
         // The screen belongs to the tour; what is wrong still shows.
-        log: LogSettings {
-            level: "warn".to_owned(),
-            ..Default::default()
-        },
+        log: LogSettings { level: "warn".to_owned(), ..Default::default() },
         rules: None,
     }
 }

@@ -110,9 +110,7 @@ fn start_cluster(options: &Options) -> Result<Cluster, String> {
         settings: vec![("shared_buffers".to_owned(), "256MB".to_owned())],
         ..Default::default()
     })?;
-    let user = cluster
-        .account()
-        .map_or(String::new(), |name| format!(" as user {name}"));
+    let user = cluster.account().map_or(String::new(), |name| format!(" as user {name}"));
     println!(
         "A private PostgreSQL {} runs on 127.0.0.1:{}{user} ({:.1} s). It is removed at the end.\n  \
          programs: {}\n  folder:   {}",
@@ -133,10 +131,7 @@ async fn prepare(options: &Options, cluster: Option<&Cluster>) -> Result<Upstrea
     };
     let client = upstream.connect(&upstream.database, "pgweir-demo").await?;
     if sample::is_loaded(&client).await? {
-        println!(
-            "The sample database {} is there already.",
-            upstream.database
-        );
+        println!("The sample database {} is there already.", upstream.database);
         return Ok(upstream);
     }
     refuse_foreign(&client, &upstream.database).await?;
@@ -183,35 +178,23 @@ async fn refuse_foreign(client: &tokio_postgres::Client, database: &str) -> Resu
 fn start_pgweir(options: &Options, upstream: &Upstream) -> Result<Running, String> {
     let settings = settings::for_tour(upstream, options.listen, options.admin);
     let running = proxy::start(settings)?;
-    for (wanted, got, what) in [
-        (options.listen, running.listen, "clients"),
-        (options.admin, running.admin, "HTTP"),
-    ] {
+    for (wanted, got, what) in
+        [(options.listen, running.listen, "clients"), (options.admin, running.admin, "HTTP")]
+    {
         if wanted.port() != 0 && wanted.port() != got.port() {
-            println!(
-                "Port {} is taken; pgweir uses {got} for {what}.",
-                wanted.port()
-            );
+            println!("Port {} is taken; pgweir uses {got} for {what}.", wanted.port());
         }
     }
-    println!(
-        "\npgweir listens on {} and lends out at most 20 server connections.",
-        running.listen
-    );
+    println!("\npgweir listens on {} and lends out at most 20 server connections.", running.listen);
     Ok(running)
 }
 
 async fn compare(upstream: &Upstream, listen: SocketAddr) -> Result<Vec<Comparison>, String> {
-    let watcher = upstream
-        .connect(&upstream.database, "pgweir-demo-watcher")
-        .await?;
+    let watcher = upstream.connect(&upstream.database, "pgweir-demo-watcher").await?;
     let ways = ways(upstream, listen);
     let turns = ORDER.len() * WORKLOADS.len();
     let seconds = TURN.as_secs() as usize * turns + WARM_UP.as_secs() as usize * 2;
-    println!(
-        "Running {} workloads directly and through pgweir, {seconds} s in all:",
-        WORKLOADS.len()
-    );
+    println!("Running {} workloads directly and through pgweir, {seconds} s in all:", WORKLOADS.len());
     // Pages, plans and statistics are cold after a load; whoever came first would pay for that.
     for way in &ways {
         workload::run(WORKLOADS[0], way, &watcher, WARM_UP).await?;
@@ -225,11 +208,7 @@ async fn compare(upstream: &Upstream, listen: SocketAddr) -> Result<Vec<Comparis
             outcomes[way].merge(outcome);
         }
         let [direct, pooled] = outcomes;
-        comparisons.push(Comparison {
-            workload,
-            direct,
-            pooled,
-        });
+        comparisons.push(Comparison { workload, direct, pooled });
     }
     Ok(comparisons)
 }
@@ -237,10 +216,8 @@ async fn compare(upstream: &Upstream, listen: SocketAddr) -> Result<Vec<Comparis
 /// Directly, and through pgweir. pgweir's own idle connections may bear any client's name, but never the
 /// name that only direct clients use.
 fn ways(upstream: &Upstream, listen: SocketAddr) -> [Way; 2] {
-    let direct = Way {
-        config: upstream.config(DIRECT_NAME),
-        counted: "application_name = 'pgweir-demo-direct'",
-    };
+    let direct =
+        Way { config: upstream.config(DIRECT_NAME), counted: "application_name = 'pgweir-demo-direct'" };
     let mut config: Config = Config::new();
     config
         .host(listen.ip().to_string())
@@ -249,10 +226,7 @@ fn ways(upstream: &Upstream, listen: SocketAddr) -> [Way; 2] {
         .password(&upstream.password)
         .dbname(&upstream.database)
         .application_name(POOLED_NAME);
-    let pooled = Way {
-        config,
-        counted: "application_name <> 'pgweir-demo-direct'",
-    };
+    let pooled = Way { config, counted: "application_name <> 'pgweir-demo-direct'" };
     [direct, pooled]
 }
 
@@ -262,10 +236,7 @@ fn what_next(upstream: &Upstream, running: &Running) -> String {
         "app" => &upstream.password,
         _ => "PASSWORD",
     };
-    let url = format!(
-        "postgres://{}:{password}@{}/{}",
-        upstream.user, running.listen, upstream.database
-    );
+    let url = format!("postgres://{}:{password}@{}/{}", upstream.user, running.listen, upstream.database);
     let admin = running.admin;
     format!(
         "pgweir keeps serving until Ctrl-C.\n  \

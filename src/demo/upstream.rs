@@ -34,11 +34,7 @@ impl Upstream {
             password: APP_PASSWORD.to_owned(),
         };
         let client = connect_url(&cluster.url("postgres")).await?;
-        run(
-            &client,
-            &format!("CREATE ROLE app LOGIN PASSWORD '{APP_PASSWORD}'"),
-        )
-        .await?;
+        run(&client, &format!("CREATE ROLE app LOGIN PASSWORD '{APP_PASSWORD}'")).await?;
         run(&client, "CREATE DATABASE app OWNER app").await?;
         if cluster.programs().has_library("pg_stat_statements") {
             let inside = connect_url(&cluster.url("app")).await?;
@@ -53,10 +49,7 @@ impl Upstream {
         let (upstream, own_database) = parse(url)?;
         let client = upstream.connect(&own_database, "pgweir-demo").await?;
         let exists = client
-            .query_opt(
-                "SELECT 1 FROM pg_database WHERE datname = $1",
-                &[&upstream.database],
-            )
+            .query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&upstream.database])
             .await
             .map_err(|e| explain(&e))?;
         if exists.is_none() {
@@ -74,13 +67,7 @@ impl Upstream {
         config.dbname(database);
         let connected = config.connect(NoTls).await;
         let (client, connection) = connected.map_err(|e| {
-            format!(
-                "cannot connect to {}:{} as {}: {}",
-                self.host,
-                self.port,
-                self.user,
-                explain(&e)
-            )
+            format!("cannot connect to {}:{} as {}: {}", self.host, self.port, self.user, explain(&e))
         })?;
         tokio::spawn(connection);
         Ok(client)
@@ -104,16 +91,12 @@ impl Upstream {
 /// The upstream that a URL names, and the URL's own database.
 fn parse(url: &str) -> Result<(Upstream, String), String> {
     let form = "write it as postgres://user:password@host:5432/database";
-    let config: Config = url
-        .parse()
-        .map_err(|_| format!("--upstream is not a connection string; {form}"))?;
+    let config: Config = url.parse().map_err(|_| format!("--upstream is not a connection string; {form}"))?;
     let missing = |what: &str| format!("--upstream names no {what}; {form}");
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(host)) if !host.is_empty() => host.clone(),
         Some(Host::Unix(_)) => {
-            return Err(format!(
-                "--upstream names a socket, the demo uses TCP; {form}"
-            ));
+            return Err(format!("--upstream names a socket, the demo uses TCP; {form}"));
         }
         _ => return Err(missing("host")),
     };
@@ -134,8 +117,8 @@ fn parse(url: &str) -> Result<(Upstream, String), String> {
 
 async fn connect_url(url: &str) -> Result<Client, String> {
     let connected = tokio_postgres::connect(url, NoTls).await;
-    let (client, connection) = connected
-        .map_err(|e| format!("cannot connect to the private PostgreSQL: {}", explain(&e)))?;
+    let (client, connection) =
+        connected.map_err(|e| format!("cannot connect to the private PostgreSQL: {}", explain(&e)))?;
     tokio::spawn(connection);
     Ok(client)
 }
@@ -151,14 +134,8 @@ mod tests {
     #[test]
     fn a_url_is_taken_apart() {
         let (upstream, own) = parse("postgres://me:p%40ss@db.example:5433/main").unwrap();
-        assert_eq!(
-            (upstream.host.as_str(), upstream.port, own.as_str()),
-            ("db.example", 5433, "main")
-        );
-        assert_eq!(
-            (upstream.user.as_str(), upstream.password.as_str()),
-            ("me", "p@ss")
-        );
+        assert_eq!((upstream.host.as_str(), upstream.port, own.as_str()), ("db.example", 5433, "main"));
+        assert_eq!((upstream.user.as_str(), upstream.password.as_str()), ("me", "p@ss"));
         assert_eq!(upstream.database, DATABASE_ELSEWHERE);
     }
 

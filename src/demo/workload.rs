@@ -147,11 +147,7 @@ struct Connection {
     statements: Vec<Statement>,
 }
 
-async fn connect_all(
-    workload: Workload,
-    way: &Way,
-    outcome: &mut Outcome,
-) -> Vec<Option<Connection>> {
+async fn connect_all(workload: Workload, way: &Way, outcome: &mut Outcome) -> Vec<Option<Connection>> {
     let mut opening = JoinSet::new();
     for _ in 0..workload.clients {
         let config = way.config.clone();
@@ -205,9 +201,7 @@ async fn drive(
             None => operation.run_alone(&config).await,
         };
         match done {
-            Ok(()) => outcome
-                .latencies_us
-                .push(begun.elapsed().as_micros() as u64),
+            Ok(()) => outcome.latencies_us.push(begun.elapsed().as_micros() as u64),
             Err(message) => *outcome.errors.entry(message).or_default() += 1,
         }
         if connection.as_ref().is_some_and(|c| c.client.is_closed()) {
@@ -241,10 +235,7 @@ impl Operation {
             "INSERT INTO messages (conversation_id, user_id, body) VALUES ($1, $2, 'Thank you, noted.')",
             &[Type::INT8, Type::INT8],
         ),
-        (
-            "UPDATE emission_sources SET updated_at = now() WHERE id = $1",
-            &[Type::INT8],
-        ),
+        ("UPDATE emission_sources SET updated_at = now() WHERE id = $1", &[Type::INT8]),
         (
             "INSERT INTO security_audit_logs (organization_id, user_id, action) \
              SELECT organization_id, id, 'source_change' FROM users WHERE id = $1",
@@ -258,10 +249,7 @@ impl Operation {
         let (conversation, user) = (key(CONVERSATIONS), key(USERS));
         match random.random_range(0..10) {
             0..6 => Operation::Point { reading },
-            6..8 => Operation::Range {
-                source,
-                days_ago: random.random_range(0..1400),
-            },
+            6..8 => Operation::Range { source, days_ago: random.random_range(0..1400) },
             8 => Operation::Insert { conversation, user },
             _ => Operation::Transaction { source, user },
         }
@@ -270,17 +258,13 @@ impl Operation {
     async fn run(self, connection: &mut Connection) -> Result<(), String> {
         let Connection { client, statements } = connection;
         let done = match &self {
-            Operation::Point { reading } => {
-                client.query(&statements[0], &[reading]).await.map(drop)
+            Operation::Point { reading } => client.query(&statements[0], &[reading]).await.map(drop),
+            Operation::Range { source, days_ago } => {
+                client.query(&statements[1], &[source, days_ago]).await.map(drop)
             }
-            Operation::Range { source, days_ago } => client
-                .query(&statements[1], &[source, days_ago])
-                .await
-                .map(drop),
-            Operation::Insert { conversation, user } => client
-                .execute(&statements[2], &[conversation, user])
-                .await
-                .map(drop),
+            Operation::Insert { conversation, user } => {
+                client.execute(&statements[2], &[conversation, user]).await.map(drop)
+            }
             Operation::Transaction { source, user } => {
                 change(client, &statements[3], source, &statements[4], user).await
             }

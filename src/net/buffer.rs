@@ -17,10 +17,7 @@ pub struct Slab(Rc<RefCell<Vec<Box<[u8]>>>>);
 
 impl Slab {
     fn take(&self) -> Box<[u8]> {
-        self.0
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice())
+        self.0.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice())
     }
 
     fn give(&self, buffer: Box<[u8]>) {
@@ -43,9 +40,7 @@ impl Window {
     /// The bytes that were read and not consumed yet.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        self.buffer
-            .as_deref()
-            .map_or(&[], |buffer| &buffer[self.start..self.end])
+        self.buffer.as_deref().map_or(&[], |buffer| &buffer[self.start..self.end])
     }
 
     pub fn is_empty(&self) -> bool {

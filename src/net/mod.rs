@@ -2,4 +2,5 @@
 
 pub mod buffer;
 pub mod bulk;
+pub mod send;
 pub mod stream;

@@ -143,11 +143,7 @@ const SQLSTATES_MAX: usize = 300;
 
 impl PoolCounters {
     pub fn new(database: &str, user: &str) -> Self {
-        PoolCounters {
-            database: database.to_owned(),
-            user: user.to_owned(),
-            ..Default::default()
-        }
+        PoolCounters { database: database.to_owned(), user: user.to_owned(), ..Default::default() }
     }
 
     pub fn pinned(&self, reason: PinReason) -> &Gauge {
@@ -158,16 +154,11 @@ impl PoolCounters {
     pub fn count_error(&self, sqlstate: [u8; 5]) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         let full = errors.len() >= SQLSTATES_MAX && !errors.contains_key(&sqlstate);
-        *errors
-            .entry(if full { *b"XXXXX" } else { sqlstate })
-            .or_default() += 1;
+        *errors.entry(if full { *b"XXXXX" } else { sqlstate }).or_default() += 1;
     }
 
     pub fn errors(&self) -> BTreeMap<[u8; 5], u64> {
-        self.errors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -182,16 +173,10 @@ pub struct Registry {
 
 impl Registry {
     pub fn register(&self, counters: Arc<PoolCounters>) {
-        self.pools
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(counters);
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
     }
 
     pub fn pools(&self) -> Vec<Arc<PoolCounters>> {
-        self.pools
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -42,31 +42,19 @@ pub fn init(settings: &LogSettings) -> Result<(), String> {
     let lines = fmt::layer().with_writer(sink.clone());
     let base = tracing_subscriber::registry().with(filter);
     match settings.format {
-        LogFormat::Text => base
-            .with(lines.with_ansi(io::stderr().is_terminal()))
-            .try_init(),
+        LogFormat::Text => base.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
         LogFormat::Json => base.with(lines.json().flatten_event(true)).try_init(),
     }
     .map_err(|error| format!("the log was set up twice: {error}"))?;
-    let handles = Handles {
-        filter: handle,
-        sink,
-    };
-    HANDLES
-        .set(handles)
-        .map_err(|_| "the log was set up twice".to_owned())
+    let handles = Handles { filter: handle, sink };
+    HANDLES.set(handles).map_err(|_| "the log was set up twice".to_owned())
 }
 
 /// Changes the level while running. The format stays what it was at start.
 pub fn set_level(level: &str) -> Result<(), String> {
     let filter = filter(level)?;
-    let handles = HANDLES
-        .get()
-        .ok_or("the log is not set up yet, so its level cannot change")?;
-    handles
-        .filter
-        .reload(filter)
-        .map_err(|error| format!("the log's level did not change: {error}"))
+    let handles = HANDLES.get().ok_or("the log is not set up yet, so its level cannot change")?;
+    handles.filter.reload(filter).map_err(|error| format!("the log's level did not change: {error}"))
 }
 
 /// Whether `level` is a filter that [`init`] and [`set_level`] accept; `Err` says why not.
@@ -82,9 +70,7 @@ pub fn flush(limit: Duration) {
 
 /// Lines dropped since the process began.
 pub fn lines_dropped() -> u64 {
-    HANDLES
-        .get()
-        .map_or(0, |handles| handles.sink.dropped.load(Relaxed))
+    HANDLES.get().map_or(0, |handles| handles.sink.dropped.load(Relaxed))
 }
 
 /// Parses a level such as `info`, or a list such as `info,pgweir::pool=debug`.
@@ -131,10 +117,7 @@ impl Sink {
         std::thread::Builder::new()
             .name("pgweir-log".to_owned())
             .spawn(move || write_lines(&receiver, &counted, format, out))?;
-        Ok(Sink {
-            queue: sender,
-            dropped,
-        })
+        Ok(Sink { queue: sender, dropped })
     }
 
     fn flush(&self, limit: Duration) {
@@ -159,10 +142,7 @@ impl<'a> MakeWriter<'a> for Sink {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter {
-            sink: self,
-            line: Vec::new(),
-        }
+        LineWriter { sink: self, line: Vec::new() }
     }
 }
 
@@ -201,12 +181,7 @@ impl Drop for LineWriter<'_> {
 }
 
 /// The log's thread. Errors of stderr have nowhere to go, so they are passed over.
-fn write_lines(
-    receiver: &Receiver<Item>,
-    dropped: &AtomicU64,
-    format: LogFormat,
-    mut out: impl Write,
-) {
+fn write_lines(receiver: &Receiver<Item>, dropped: &AtomicU64, format: LogFormat, mut out: impl Write) {
     let mut told = 0;
     while let Ok(item) = receiver.recv() {
         match item {

@@ -8,13 +8,7 @@ use super::*;
 
 #[test]
 fn a_level_is_a_level_or_a_list_of_directives() {
-    for good in [
-        "info",
-        "off",
-        "TRACE",
-        "pgweir=debug",
-        "info,pgweir::pool=trace",
-    ] {
+    for good in ["info", "off", "TRACE", "pgweir=debug", "info,pgweir::pool=trace"] {
         check_level(good).unwrap_or_else(|error| panic!("{good}: {error}"));
     }
     for bad in ["wran", "", "info,pgweir", "pgweir=loud"] {
@@ -25,12 +19,8 @@ fn a_level_is_a_level_or_a_list_of_directives() {
 
 #[test]
 fn audit_lines_pass_every_level() {
-    for (level, passes) in [
-        ("info", true),
-        ("error", true),
-        ("off", true),
-        ("info,pgweir::audit=off", false),
-    ] {
+    for (level, passes) in [("info", true), ("error", true), ("off", true), ("info,pgweir::audit=off", false)]
+    {
         let base = tracing_subscriber::registry().with(filter(level).unwrap());
         tracing::subscriber::with_default(base, || {
             let shown = tracing::enabled!(target: AUDIT_TARGET, tracing::Level::INFO);
@@ -142,10 +132,7 @@ fn a_reader_that_is_stuck_costs_lines_and_says_so() {
     stderr.open();
     sink.flush(Duration::from_secs(10));
     let written = String::from_utf8(stderr.0.state.lock().unwrap().1.clone()).unwrap();
-    let lines = written
-        .lines()
-        .filter(|line| line.starts_with("line "))
-        .count();
+    let lines = written.lines().filter(|line| line.starts_with("line ")).count();
     assert_eq!(lines as u64 + dropped, too_many as u64);
     assert!(written.contains(&format!("{dropped} log lines were dropped here")));
 }

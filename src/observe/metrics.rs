@@ -36,93 +36,53 @@ type Row<T> = (&'static str, &'static str, fn(&PoolCounters) -> &T);
 
 const GAUGES: [Row<Gauge>; 2] = [
     ("pgweir_clients", "Clients logged in.", |p| &p.clients),
-    (
-        "pgweir_clients_waiting",
-        "Clients waiting for a server.",
-        |p| &p.clients_waiting,
-    ),
+    ("pgweir_clients_waiting", "Clients waiting for a server.", |p| &p.clients_waiting),
 ];
 
 const COUNTERS: [Row<Counter>; 13] = [
-    (
-        "pgweir_servers_opened_total",
-        "Server connections opened and logged in.",
-        |p| &p.servers_opened,
-    ),
-    (
-        "pgweir_servers_closed_total",
-        "Server connections closed, by either side.",
-        |p| &p.servers_closed,
-    ),
-    (
-        "pgweir_server_connect_errors_total",
-        "Attempts to open a server connection that failed.",
-        |p| &p.server_connect_errors,
-    ),
+    ("pgweir_servers_opened_total", "Server connections opened and logged in.", |p| &p.servers_opened),
+    ("pgweir_servers_closed_total", "Server connections closed, by either side.", |p| &p.servers_closed),
+    ("pgweir_server_connect_errors_total", "Attempts to open a server connection that failed.", |p| {
+        &p.server_connect_errors
+    }),
     ("pgweir_queries_total", "Queries finished.", |p| &p.queries),
     (
         "pgweir_transactions_total",
         "Transactions finished; a single statement outside BEGIN counts as one.",
         |p| &p.transactions,
     ),
-    (
-        "pgweir_client_received_bytes_total",
-        "Bytes received from clients.",
-        |p| &p.bytes_in,
-    ),
-    (
-        "pgweir_client_sent_bytes_total",
-        "Bytes sent to clients.",
-        |p| &p.bytes_out,
-    ),
-    (
-        "pgweir_statement_cache_hits_total",
-        "Statements that the server had prepared already.",
-        |p| &p.statement_hits,
-    ),
-    (
-        "pgweir_statement_cache_misses_total",
-        "Statements that had to be prepared on the server.",
-        |p| &p.statement_misses,
-    ),
-    (
-        "pgweir_statement_cache_evictions_total",
-        "Prepared statements closed on a server to make room.",
-        |p| &p.statement_evictions,
-    ),
-    (
-        "pgweir_state_probes_total",
-        "Times a server was asked what state a session left behind.",
-        |p| &p.state_probes,
-    ),
+    ("pgweir_client_received_bytes_total", "Bytes received from clients.", |p| &p.bytes_in),
+    ("pgweir_client_sent_bytes_total", "Bytes sent to clients.", |p| &p.bytes_out),
+    ("pgweir_statement_cache_hits_total", "Statements that the server had prepared already.", |p| {
+        &p.statement_hits
+    }),
+    ("pgweir_statement_cache_misses_total", "Statements that had to be prepared on the server.", |p| {
+        &p.statement_misses
+    }),
+    ("pgweir_statement_cache_evictions_total", "Prepared statements closed on a server to make room.", |p| {
+        &p.statement_evictions
+    }),
+    ("pgweir_state_probes_total", "Times a server was asked what state a session left behind.", |p| {
+        &p.state_probes
+    }),
     (
         "pgweir_state_alignments_total",
         "Times settings were sent so that a server matches its next client.",
         |p| &p.state_alignments,
     ),
-    (
-        "pgweir_cancels_total",
-        "Cancel requests passed on to a server.",
-        |p| &p.cancels,
-    ),
+    ("pgweir_cancels_total", "Cancel requests passed on to a server.", |p| &p.cancels),
 ];
 
 const HISTOGRAMS: [Row<Histogram>; 3] = [
-    (
-        "pgweir_queue_wait_seconds",
-        "How long clients waited for a server.",
-        |p| &p.queue_wait,
-    ),
+    ("pgweir_queue_wait_seconds", "How long clients waited for a server.", |p| &p.queue_wait),
     (
         "pgweir_query_duration_seconds",
         "From the query's arrival at a server to the end of its answer.",
         |p| &p.query_time,
     ),
-    (
-        "pgweir_transaction_duration_seconds",
-        "From the begin of a transaction to its end.",
-        |p| &p.transaction_time,
-    ),
+    ("pgweir_transaction_duration_seconds", "From the begin of a transaction to its end.", |p| {
+        &p.transaction_time
+    }),
 ];
 
 /// The state of this moment in Prometheus' text format, for a `Content-Type` of [`CONTENT_TYPE`].
@@ -150,16 +110,11 @@ impl Group {
 
     fn count(&self, of: fn(&PoolCounters) -> &Counter) -> f64 {
         // Wrapping, as the counters themselves do.
-        self.workers
-            .iter()
-            .fold(0_u64, |sum, worker| sum.wrapping_add(of(worker).get())) as f64
+        self.workers.iter().fold(0_u64, |sum, worker| sum.wrapping_add(of(worker).get())) as f64
     }
 
     fn level(&self, of: impl Fn(&PoolCounters) -> &Gauge) -> f64 {
-        self.workers
-            .iter()
-            .map(|worker| of(worker).get())
-            .sum::<i64>() as f64
+        self.workers.iter().map(|worker| of(worker).get()).sum::<i64>() as f64
     }
 
     fn histogram(&self, of: fn(&PoolCounters) -> &Histogram) -> (Buckets, u64) {
@@ -197,11 +152,7 @@ fn group(pools: Vec<Arc<PoolCounters>>) -> Vec<Group> {
             key = (OTHER.to_owned(), OTHER.to_owned());
         }
         let index = *at.entry(key).or_insert_with_key(|(database, user)| {
-            groups.push(Group {
-                database: database.clone(),
-                user: user.clone(),
-                workers: Vec::new(),
-            });
+            groups.push(Group { database: database.clone(), user: user.clone(), workers: Vec::new() });
             groups.len() - 1
         });
         groups[index].workers.push(pool);
@@ -214,16 +165,11 @@ fn render_pools(page: &mut Page, groups: &[Group]) {
         page.gauges(name, help, groups.iter().map(|g| (g.labels(), g.level(of))));
     }
     type State = (&'static str, fn(&PoolCounters) -> &Gauge);
-    let states: [State; 2] = [
-        ("active", |p| &p.servers_active),
-        ("idle", |p| &p.servers_idle),
-    ];
+    let states: [State; 2] = [("active", |p| &p.servers_active), ("idle", |p| &p.servers_idle)];
     page.gauges(
         "pgweir_servers",
         "Server connections by state.",
-        groups.iter().flat_map(|g| {
-            states.map(|(state, of)| (with(g.labels(), "state", state), g.level(of)))
-        }),
+        groups.iter().flat_map(|g| states.map(|(state, of)| (with(g.labels(), "state", state), g.level(of)))),
     );
     page.gauges(
         "pgweir_pinned_servers",
@@ -313,36 +259,16 @@ fn render_process(page: &mut Page, process: &process::Process) {
     );
     let whole = |value: Option<u64>| value.map(|value| value as f64);
     let gauges = [
-        (
-            "process_resident_memory_bytes",
-            "Resident memory of this process.",
-            whole(process.resident_bytes),
-        ),
-        (
-            "process_open_fds",
-            "Open file descriptors.",
-            whole(process.open_fds),
-        ),
-        (
-            "process_max_fds",
-            "File descriptors that may be open.",
-            whole(process.max_fds),
-        ),
-        (
-            "process_threads",
-            "Threads of this process.",
-            whole(process.threads),
-        ),
+        ("process_resident_memory_bytes", "Resident memory of this process.", whole(process.resident_bytes)),
+        ("process_open_fds", "Open file descriptors.", whole(process.open_fds)),
+        ("process_max_fds", "File descriptors that may be open.", whole(process.max_fds)),
+        ("process_threads", "Threads of this process.", whole(process.threads)),
         (
             "process_start_time_seconds",
             "When this process started, in Unix time.",
             process.start_time_seconds,
         ),
-        (
-            "pgweir_uptime_seconds",
-            "For how long this process has been running.",
-            process.uptime_seconds,
-        ),
+        ("pgweir_uptime_seconds", "For how long this process has been running.", process.uptime_seconds),
     ];
     for (name, help, value) in gauges {
         page.gauges(name, help, one(value));

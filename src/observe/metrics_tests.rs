@@ -48,16 +48,10 @@ fn parse(text: &str) -> Vec<Sample> {
             None => (head, Vec::new()),
         };
         assert!(is_name(name), "{line}");
-        let family = ["_bucket", "_sum", "_count"]
-            .iter()
-            .find_map(|end| name.strip_suffix(end))
-            .unwrap_or(name);
+        let family =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         assert!(typed.contains(family) || typed.contains(name), "{line}");
-        samples.push(Sample {
-            name: name.to_owned(),
-            labels,
-            value: value.parse().expect(line),
-        });
+        samples.push(Sample { name: name.to_owned(), labels, value: value.parse().expect(line) });
     }
     samples
 }
@@ -94,14 +88,9 @@ fn parse_labels(mut text: &str) -> Vec<(String, String)> {
 
 fn find<'a>(samples: &'a [Sample], name: &str, labels: &[(&str, &str)]) -> &'a Sample {
     let mut found = samples.iter().filter(|sample| {
-        sample.name == name
-            && labels
-                .iter()
-                .all(|(label, value)| sample.label(label) == Some(*value))
+        sample.name == name && labels.iter().all(|(label, value)| sample.label(label) == Some(*value))
     });
-    let first = found
-        .next()
-        .unwrap_or_else(|| panic!("no {name} {labels:?}"));
+    let first = found.next().unwrap_or_else(|| panic!("no {name} {labels:?}"));
     assert!(found.next().is_none(), "more than one {name} {labels:?}");
     first
 }
@@ -191,28 +180,21 @@ fn names_of_any_kind_stay_inside_their_label() {
 fn pools_beyond_the_bound_are_added_up_and_the_totals_stay_true() {
     let registry = Registry::default();
     for number in 0..POOLS_MAX + 50 {
-        pool(&registry, "app", &format!("user{number}"))
-            .queries
-            .add(1);
+        pool(&registry, "app", &format!("user{number}")).queries.add(1);
     }
     // Somebody's database may really have this name; it must not make a series appear twice.
     pool(&registry, OTHER, OTHER).queries.add(1);
     // A second worker's counters of a pool that is shown one by one.
     pool(&registry, "app", "user0").queries.add(1);
     let samples = parse(&render(&registry));
-    let queries: Vec<&Sample> = samples
-        .iter()
-        .filter(|sample| sample.name == "pgweir_queries_total")
-        .collect();
+    let queries: Vec<&Sample> =
+        samples.iter().filter(|sample| sample.name == "pgweir_queries_total").collect();
     assert_eq!(queries.len(), POOLS_MAX + 1);
     let total: f64 = queries.iter().map(|sample| sample.value).sum();
     assert_eq!(total, (POOLS_MAX + 52) as f64);
     let other = find(&samples, "pgweir_queries_total", &[("user", OTHER)]);
     assert_eq!(other.value, 51.0);
-    assert_eq!(
-        find(&samples, "pgweir_queries_total", &[("user", "user0")]).value,
-        2.0
-    );
+    assert_eq!(find(&samples, "pgweir_queries_total", &[("user", "user0")]).value, 2.0);
 }
 
 #[test]
@@ -229,10 +211,7 @@ fn sqlstates_beyond_the_bound_are_added_up() {
         }
     }
     let samples = parse(&render(&registry));
-    let errors: Vec<&Sample> = samples
-        .iter()
-        .filter(|sample| sample.name == "pgweir_errors_total")
-        .collect();
+    let errors: Vec<&Sample> = samples.iter().filter(|sample| sample.name == "pgweir_errors_total").collect();
     assert!(errors.len() <= ERROR_SERIES_MAX + 290, "{}", errors.len());
     let total: f64 = errors.iter().map(|sample| sample.value).sum();
     assert_eq!(total, 2_900.0);
@@ -263,15 +242,8 @@ fn names_in(file: &str) -> BTreeSet<String> {
 fn the_files_in_deploy_name_only_metrics_that_exist() {
     let registry = Registry::default();
     pool(&registry, "app", "ann").count_error(*b"23505");
-    let emitted: BTreeSet<String> = parse(&render(&registry))
-        .into_iter()
-        .map(|sample| sample.name)
-        .collect();
-    for (file, at_least) in [
-        ("grafana-dashboard.json", 20),
-        ("alerts.yml", 8),
-        ("prometheus.yml", 0),
-    ] {
+    let emitted: BTreeSet<String> = parse(&render(&registry)).into_iter().map(|sample| sample.name).collect();
+    for (file, at_least) in [("grafana-dashboard.json", 20), ("alerts.yml", 8), ("prometheus.yml", 0)] {
         let named = names_in(file);
         let unknown: Vec<&String> = named.difference(&emitted).collect();
         assert!(unknown.is_empty(), "{file} names {unknown:?}");
@@ -281,10 +253,7 @@ fn the_files_in_deploy_name_only_metrics_that_exist() {
 
 #[test]
 fn the_dashboard_is_json_with_distinct_panels() {
-    let path = format!(
-        "{}/deploy/grafana-dashboard.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/deploy/grafana-dashboard.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();

@@ -23,9 +23,6 @@ pub enum LogFormat {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        LogSettings {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-        }
+        LogSettings { level: "info".to_owned(), format: LogFormat::Text }
     }
 }

@@ -22,10 +22,7 @@ pub struct Process {
 /// Reads `/proc/self`. Costs a few system calls; meant for a scrape, not for the data path.
 pub fn read() -> Process {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map(|since| since.as_secs_f64())
-        .ok();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs_f64()).ok();
     let status = text("/proc/self/status");
     let ticks = Ticks::parse(&text("/proc/self/stat"));
     let per_second = ticks_per_second();
@@ -55,17 +52,8 @@ impl Ticks {
     fn parse(stat: &str) -> Option<Ticks> {
         // The second field is the program's name in parentheses and may hold spaces and parentheses itself.
         let (_, after_name) = stat.rsplit_once(')')?;
-        let field = |number: usize| {
-            after_name
-                .split_ascii_whitespace()
-                .nth(number - 3)?
-                .parse::<u64>()
-                .ok()
-        };
-        Some(Ticks {
-            busy: field(14)? + field(15)?,
-            start: field(22)?,
-        })
+        let field = |number: usize| after_name.split_ascii_whitespace().nth(number - 3)?.parse::<u64>().ok();
+        Some(Ticks { busy: field(14)? + field(15)?, start: field(22)? })
     }
 }
 
@@ -107,9 +95,8 @@ mod tests {
     #[test]
     fn this_process_has_memory_files_and_an_age() {
         let before = read();
-        let files: Vec<_> = (0..20)
-            .map(|_| fs::File::open("/dev/null").expect("/dev/null can be opened"))
-            .collect();
+        let files: Vec<_> =
+            (0..20).map(|_| fs::File::open("/dev/null").expect("/dev/null can be opened")).collect();
         let after = read();
         assert!(before.resident_bytes.unwrap() > 500_000);
         assert!(before.threads.unwrap() >= 1);

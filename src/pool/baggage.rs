@@ -31,10 +31,7 @@ impl Baggage {
     /// `prepared` maps a name to the whole text of its PREPARE.
     pub fn new(settings: BTreeMap<Text, Text>, prepared: BTreeMap<Text, Text>) -> Self {
         let hash = |skip: &[u8]| {
-            let mut settings = settings
-                .iter()
-                .filter(|(name, _)| ***name != *skip)
-                .peekable();
+            let mut settings = settings.iter().filter(|(name, _)| ***name != *skip).peekable();
             if settings.peek().is_none() && prepared.is_empty() {
                 return 0;
             }
@@ -44,12 +41,7 @@ impl Baggage {
             hasher.finish()
         };
         let (fingerprint, meaning) = (hash(b""), hash(b"application_name"));
-        Baggage {
-            settings,
-            prepared,
-            fingerprint,
-            meaning,
-        }
+        Baggage { settings, prepared, fingerprint, meaning }
     }
 
     /// Texts mean the same under baggages that are equal here: as `fingerprint`, but for the name of the
@@ -110,10 +102,7 @@ impl Baggage {
         }
         changes.sort_by_key(|&(rank, ..)| rank);
         for group in changes.chunk_by(|a, b| a.0 == b.0) {
-            let calls: Vec<Vec<u8>> = group
-                .iter()
-                .map(|&(_, name, value)| set(name, value))
-                .collect();
+            let calls: Vec<Vec<u8>> = group.iter().map(|&(_, name, value)| set(name, value)).collect();
             queries.push([b"SELECT ".to_vec(), calls.join(&b',')].concat());
         }
     }
@@ -140,11 +129,7 @@ fn set(name: &[u8], value: Option<&Text>) -> Vec<u8> {
 
 /// A string constant that means the same whatever `standard_conforming_strings` says.
 pub fn literal(value: &[u8]) -> Vec<u8> {
-    let mut out = if value.contains(&b'\\') {
-        b"E'".to_vec()
-    } else {
-        b"'".to_vec()
-    };
+    let mut out = if value.contains(&b'\\') { b"E'".to_vec() } else { b"'".to_vec() };
     for &byte in value {
         if byte == b'\'' || byte == b'\\' {
             out.push(byte);
@@ -156,9 +141,7 @@ pub fn literal(value: &[u8]) -> Vec<u8> {
 }
 
 fn doubled(text: &[u8], quote: u8) -> Vec<u8> {
-    text.iter()
-        .flat_map(|&byte| std::iter::repeat_n(byte, if byte == quote { 2 } else { 1 }))
-        .collect()
+    text.iter().flat_map(|&byte| std::iter::repeat_n(byte, if byte == quote { 2 } else { 1 })).collect()
 }
 
 #[cfg(test)]
@@ -167,20 +150,14 @@ mod tests {
 
     fn baggage(settings: &[(&str, &str)], prepared: &[(&str, &str)]) -> Baggage {
         let map = |pairs: &[(&str, &str)]| {
-            pairs
-                .iter()
-                .map(|(a, b)| (a.as_bytes().into(), b.as_bytes().into()))
-                .collect()
+            pairs.iter().map(|(a, b)| (a.as_bytes().into(), b.as_bytes().into())).collect()
         };
         Baggage::new(map(settings), map(prepared))
     }
 
     fn check(from: &Baggage, to: &Baggage, expected: &[&str]) {
-        let queries: Vec<String> = from
-            .towards(to)
-            .iter()
-            .map(|query| String::from_utf8_lossy(query).into_owned())
-            .collect();
+        let queries: Vec<String> =
+            from.towards(to).iter().map(|query| String::from_utf8_lossy(query).into_owned()).collect();
         assert_eq!(queries, expected);
     }
 
@@ -209,24 +186,15 @@ mod tests {
 
     #[test]
     fn the_name_of_the_application_changes_no_meaning() {
-        let (one, other) = (
-            baggage(&[("application_name", "a")], &[]),
-            baggage(&[], &[]),
-        );
+        let (one, other) = (baggage(&[("application_name", "a")], &[]), baggage(&[], &[]));
         assert_eq!(one.meaning(), other.meaning());
         assert_ne!(one.fingerprint(), other.fingerprint());
-        assert_ne!(
-            baggage(&[("search_path", "a")], &[]).meaning(),
-            other.meaning()
-        );
+        assert_ne!(baggage(&[("search_path", "a")], &[]).meaning(), other.meaning());
     }
 
     #[test]
     fn a_changed_role_is_given_up_first() {
-        let (from, to) = (
-            baggage(&[("role", "x")], &[]),
-            baggage(&[("role", "y")], &[]),
-        );
+        let (from, to) = (baggage(&[("role", "x")], &[]), baggage(&[("role", "y")], &[]));
         check(
             &from,
             &to,
@@ -239,21 +207,8 @@ mod tests {
 
     #[test]
     fn prepared_statements_move() {
-        let from = baggage(
-            &[],
-            &[("a\"b", "prepare x"), ("same", "prepare same as select 1")],
-        );
-        let to = baggage(
-            &[],
-            &[
-                ("p", "prepare p as select 1"),
-                ("same", "prepare same as select 1"),
-            ],
-        );
-        check(
-            &from,
-            &to,
-            &["DEALLOCATE \"a\"\"b\"", "prepare p as select 1"],
-        );
+        let from = baggage(&[], &[("a\"b", "prepare x"), ("same", "prepare same as select 1")]);
+        let to = baggage(&[], &[("p", "prepare p as select 1"), ("same", "prepare same as select 1")]);
+        check(&from, &to, &["DEALLOCATE \"a\"\"b\"", "prepare p as select 1"]);
     }
 }

@@ -18,11 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The server could not be reached or did not close in time.
-pub async fn send(
-    address: ServerAddress,
-    key: BackendKey,
-    tls: Arc<Connector>,
-) -> Result<(), ServerError> {
+pub async fn send(address: ServerAddress, key: BackendKey, tls: Arc<Connector>) -> Result<(), ServerError> {
     let work = async {
         let (mut stream, _) = connect(&address, &tls).await?;
         let mut packet = (12 + key.secret.len() as i32).to_be_bytes().to_vec();
@@ -37,8 +33,6 @@ pub async fn send(
     };
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(result) => result,
-        Err(_) => Err(ServerError::Unreachable(
-            "the server took no cancel request in time".into(),
-        )),
+        Err(_) => Err(ServerError::Unreachable("the server took no cancel request in time".into())),
     }
 }

@@ -20,10 +20,7 @@ impl Connector {
     /// A sentence that names the file that cannot be used.
     pub fn new(settings: &ServerTls) -> Result<Self, String> {
         let config = client::connector(settings).map_err(|error| error.to_string())?;
-        Ok(Connector {
-            mode: settings.mode,
-            config,
-        })
+        Ok(Connector { mode: settings.mode, config })
     }
 
     /// Whether the server is asked for TLS.
@@ -50,11 +47,7 @@ impl Connector {
         let connector = tokio_rustls::TlsConnector::from(config);
         let failed = |error| format!("TLS handshake with the server at {host} failed: {error}");
         let stream = connector.connect(name, stream).await.map_err(failed)?;
-        let certificate = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(|chain| chain.first());
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let binding = certificate.and_then(channel_binding);
         Ok((stream, binding))
     }

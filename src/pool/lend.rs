@@ -159,11 +159,7 @@ impl Pool {
 
     /// A server at once, when one is idle and nobody waits. One that carries `baggage` already is
     /// preferred; one that was opened with other start-up parameters does not fit.
-    pub fn take(
-        self: &Rc<Self>,
-        startup: Option<&Arc<[(Text, Text)]>>,
-        baggage: &Baggage,
-    ) -> Option<Lease> {
+    pub fn take(self: &Rc<Self>, startup: Option<&Arc<[(Text, Text)]>>, baggage: &Baggage) -> Option<Lease> {
         if self.waiting() > 0 {
             return None;
         }
@@ -171,10 +167,7 @@ impl Pool {
             let server = self.pick(startup, baggage)?;
             if let Some(server) = self.usable(server) {
                 self.counters.servers_active.add(1);
-                return Some(Lease {
-                    server: Some(server),
-                    pool: self.clone(),
-                });
+                return Some(Lease { server: Some(server), pool: self.clone() });
             }
         }
     }
@@ -185,10 +178,7 @@ impl Pool {
         let carries = |server: &Server| fits(server) && *server.memory.baggage == *baggage;
         let at = match idle.last() {
             Some(last) if carries(last) => idle.len() - 1,
-            _ => idle
-                .iter()
-                .rposition(carries)
-                .or_else(|| idle.iter().rposition(fits))?,
+            _ => idle.iter().rposition(carries).or_else(|| idle.iter().rposition(fits))?,
         };
         let server = idle.remove(at);
         self.counters.servers_idle.add(-1);
@@ -220,10 +210,7 @@ impl Pool {
         self.make_room(startup);
         self.ensure_open();
         self.ask_others();
-        Ticket {
-            waiter,
-            pool: self.clone(),
-        }
+        Ticket { waiter, pool: self.clone() }
     }
 
     /// A waiter that no idle server fits takes the place of one of them.
@@ -231,9 +218,7 @@ impl Pool {
         let full = self.open_servers() >= self.config.borrow().settings.pool.max_size;
         let unfit = || {
             let mut idle = self.idle.borrow_mut();
-            let at = idle
-                .iter()
-                .position(|server| server.startup.as_ref() != startup)?;
+            let at = idle.iter().position(|server| server.startup.as_ref() != startup)?;
             Some(idle.remove(at))
         };
         if full && let Some(server) = unfit() {
@@ -245,11 +230,7 @@ impl Pool {
     /// The start-up parameters that the longest waiting client needs its server to be opened with.
     pub(super) fn wanted_startup(&self) -> Option<Arc<[(Text, Text)]>> {
         let waiters = self.waiters.borrow();
-        waiters
-            .get(self.opening.get().saturating_sub(1))
-            .or(waiters.front())?
-            .startup
-            .clone()
+        waiters.get(self.opening.get().saturating_sub(1)).or(waiters.front())?.startup.clone()
     }
 
     /// Clients in the queue that have not been served.
@@ -322,11 +303,7 @@ impl Pool {
     pub(super) fn reserve_place(&self) -> bool {
         let max = self.config.borrow().settings.pool.max_size;
         let reserve = |open: usize| (open < max).then_some(open + 1);
-        let reserved = self
-            .shared
-            .open
-            .fetch_update(Relaxed, Relaxed, reserve)
-            .is_ok();
+        let reserved = self.shared.open.fetch_update(Relaxed, Relaxed, reserve).is_ok();
         self.mine.set(self.mine.get() + usize::from(reserved));
         reserved
     }
@@ -442,12 +419,7 @@ impl Pool {
             let config = self.config.borrow();
             let pool = &config.settings.pool;
             let ms = |duration: std::time::Duration| duration.as_millis() as u64;
-            (
-                ms(pool.server_idle),
-                ms(pool.server_lifetime),
-                pool.min_size,
-                config.generation,
-            )
+            (ms(pool.server_idle), ms(pool.server_lifetime), pool.min_size, config.generation)
         };
         let now = self.clock.ms();
         let expired = |server: &mut Server, spare: bool| {
@@ -505,17 +477,11 @@ impl Ticket {
     /// Ready when a server was handed over, or when there will be none.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, ClientError>> {
         match self.waiter.slot.borrow_mut().take() {
-            Some(Ok(server)) => Poll::Ready(Ok(Lease {
-                server: Some(server),
-                pool: self.pool.clone(),
-            })),
+            Some(Ok(server)) => Poll::Ready(Ok(Lease { server: Some(server), pool: self.pool.clone() })),
             Some(Err(error)) => Poll::Ready(Err(error)),
             None => {
                 let mut waker = self.waiter.waker.borrow_mut();
-                if !waker
-                    .as_ref()
-                    .is_some_and(|known| known.will_wake(cx.waker()))
-                {
+                if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
                     *waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
@@ -532,10 +498,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.waiter.gone.set(true);
         let mut waiters = self.pool.waiters.borrow_mut();
-        if let Some(at) = waiters
-            .iter()
-            .position(|waiter| Rc::ptr_eq(waiter, &self.waiter))
-        {
+        if let Some(at) = waiters.iter().position(|waiter| Rc::ptr_eq(waiter, &self.waiter)) {
             waiters.remove(at);
             drop(waiters);
             self.pool.counters.clients_waiting.add(-1);
@@ -554,9 +517,7 @@ impl Drop for Ticket {
 impl Lease {
     #[inline]
     pub fn server(&mut self) -> &mut Server {
-        self.server
-            .as_mut()
-            .expect("a lease holds its server until it is given back or dropped")
+        self.server.as_mut().expect("a lease holds its server until it is given back or dropped")
     }
 
     pub fn pool(&self) -> &Rc<Pool> {

@@ -56,12 +56,7 @@ impl Memory {
     /// is reached.
     pub fn learn(&mut self, id: StatementId) -> Option<StatementId> {
         let evicted = (self.statements.len() >= self.statements_max)
-            .then(|| {
-                self.statements
-                    .iter()
-                    .min_by_key(|&(_, used)| *used)
-                    .map(|(&id, _)| id)
-            })
+            .then(|| self.statements.iter().min_by_key(|&(_, used)| *used).map(|(&id, _)| id))
             .flatten();
         if let Some(evicted) = evicted {
             self.statements.remove(&evicted);
@@ -93,15 +88,10 @@ impl Memory {
 
     /// Notes a ParameterStatus.
     pub fn report(&mut self, name: &[u8], value: &[u8]) {
-        let (name, value) = (
-            String::from_utf8_lossy(name),
-            String::from_utf8_lossy(value),
-        );
+        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
         match self.parameters.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value.into_owned(),
-            None => self
-                .parameters
-                .push((name.into_owned(), value.into_owned())),
+            None => self.parameters.push((name.into_owned(), value.into_owned())),
         }
     }
 }

@@ -35,21 +35,10 @@ impl Pool {
             (min, self.failure.borrow().is_some())
         };
         // Spare connections do not take places that clients of other workers wait for.
-        let missing = if self.others_hungry() {
-            0
-        } else {
-            min.saturating_sub(self.open_servers())
-        };
-        let wanted = self
-            .waiting()
-            .saturating_sub(self.opening.get())
-            .max(missing);
+        let missing = if self.others_hungry() { 0 } else { min.saturating_sub(self.open_servers()) };
+        let wanted = self.waiting().saturating_sub(self.opening.get()).max(missing);
         // While a server does not answer, one attempt at a time is enough to notice when it does.
-        let limit = if failing {
-            1usize.saturating_sub(self.opening.get())
-        } else {
-            wanted
-        };
+        let limit = if failing { 1usize.saturating_sub(self.opening.get()) } else { wanted };
         for _ in 0..wanted.min(limit) {
             if !self.reserve_place() {
                 break;
@@ -95,26 +84,18 @@ impl Pool {
     async fn attempt(&self) -> Result<Server, ServerError> {
         let config = self.config.borrow().clone();
         let startup = self.wanted_startup();
-        let mut last =
-            ServerError::Unreachable("the database has no servers in its settings".into());
+        let mut last = ServerError::Unreachable("the database has no servers in its settings".into());
         for address in &config.settings.servers {
             let opening = Opening {
                 address: address.clone(),
-                database: config
-                    .settings
-                    .database
-                    .clone()
-                    .unwrap_or_else(|| self.database.clone()),
+                database: config.settings.database.clone().unwrap_or_else(|| self.database.clone()),
                 login: config.login.clone(),
                 cached_keys: self.keys.borrow().clone(),
                 startup: startup.clone(),
                 tls: config.tls.clone(),
                 statements_max: config.settings.pool.max_prepared_statements,
             };
-            match self
-                .within_bound(opening, config.settings.pool.connect)
-                .await
-            {
+            match self.within_bound(opening, config.settings.pool.connect).await {
                 Ok((mut server, keys)) => {
                     if keys.is_some() {
                         *self.keys.borrow_mut() = keys;
@@ -133,31 +114,16 @@ impl Pool {
         let place = format!("{:?}", opening.address);
         match tokio::time::timeout(bound, open(opening)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(ServerError::Unreachable(format!(
-                "{place} did not answer within {bound:?}"
-            ))),
+            Err(_) => Err(ServerError::Unreachable(format!("{place} did not answer within {bound:?}"))),
         }
     }
 
     fn note_failure(self: &Rc<Self>, error: &ServerError) {
         self.counters.server_connect_errors.add(1);
         self.free_place();
-        let times = self
-            .failure
-            .borrow()
-            .as_ref()
-            .map_or(0, |failure| failure.times)
-            + 1;
-        *self.failure.borrow_mut() = Some(Failure {
-            times,
-            at_ms: self.clock.ms(),
-        });
-        tracing::warn!(
-            database = self.database,
-            user = self.user,
-            times,
-            "no server connection: {error}"
-        );
+        let times = self.failure.borrow().as_ref().map_or(0, |failure| failure.times) + 1;
+        *self.failure.borrow_mut() = Some(Failure { times, at_ms: self.clock.ms() });
+        tracing::warn!(database = self.database, user = self.user, times, "no server connection: {error}");
         // With servers in use the queue moves on without this one, unless the failure is for good.
         let helpless = self.mine.get() == 0 && (!self.succeeded.get() || times >= PATIENT_TIMES);
         if error.is_lasting() && self.mine.get() == 0 || helpless {
@@ -174,25 +140,17 @@ pub fn client_error(error: &ServerError) -> ClientError {
             let known = known_sqlstate(*sqlstate);
             ClientError::fatal(known, message.clone())
         }
-        ServerError::Credential(_) => {
-            ClientError::fatal("08001", "pgweir cannot log in to the server")
-                .hint("The log of pgweir says which proof of identity is missing.")
-        }
-        other => ClientError::fatal(
-            "08001",
-            format!("pgweir has no connection to the server: {other}"),
-        ),
+        ServerError::Credential(_) => ClientError::fatal("08001", "pgweir cannot log in to the server")
+            .hint("The log of pgweir says which proof of identity is missing."),
+        other => ClientError::fatal("08001", format!("pgweir has no connection to the server: {other}")),
     }
 }
 
 /// SQLSTATEs that a login can end with; anything else is `08004`, the server rejected the connection.
 fn known_sqlstate(sqlstate: [u8; 5]) -> &'static str {
     const KNOWN: [&str; 15] = [
-        "28000", "28P01", "3D000", "42501", "53300", "57P03", "22023", "08P01", "55P02", "42704",
-        "0A000", "55000", "53200", "57P01", "57P02",
+        "28000", "28P01", "3D000", "42501", "53300", "57P03", "22023", "08P01", "55P02", "42704", "0A000",
+        "55000", "53200", "57P01", "57P02",
     ];
-    KNOWN
-        .into_iter()
-        .find(|known| known.as_bytes() == sqlstate)
-        .unwrap_or("08004")
+    KNOWN.into_iter().find(|known| known.as_bytes() == sqlstate).unwrap_or("08004")
 }

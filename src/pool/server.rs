@@ -64,9 +64,7 @@ impl ServerError {
     pub fn is_lasting(&self) -> bool {
         match self {
             ServerError::Refused { sqlstate, .. } => {
-                sqlstate.starts_with(b"28")
-                    || sqlstate.starts_with(b"3D")
-                    || sqlstate.starts_with(b"22")
+                sqlstate.starts_with(b"28") || sqlstate.starts_with(b"3D") || sqlstate.starts_with(b"22")
             }
             ServerError::Credential(_) => true,
             _ => false,
@@ -101,12 +99,7 @@ pub type Opened = (Server, Option<ClientKeys>);
 /// What the server or the network said; nothing stays open.
 pub async fn open(opening: Opening) -> Result<Opened, ServerError> {
     let (stream, binding) = connect(&opening.address, &opening.tls).await?;
-    let mut login = Login {
-        stream,
-        input: Vec::with_capacity(1024),
-        keys: None,
-        binding,
-    };
+    let mut login = Login { stream, input: Vec::with_capacity(1024), keys: None, binding };
     login.start(&opening).await?;
     let mut memory = Memory::new(opening.statements_max);
     let mut key = BackendKey::default();
@@ -121,20 +114,14 @@ pub async fn open(opening: Opening) -> Result<Opened, ServerError> {
             }
             tag::BACKEND_KEY => {
                 if let Some((pid, secret)) = int32(&body) {
-                    key = BackendKey {
-                        pid,
-                        secret: secret.to_vec(),
-                    };
+                    key = BackendKey { pid, secret: secret.to_vec() };
                 }
             }
             tag::READY => break,
             tag::ERROR => return Err(refused(&body)),
             tag::NOTICE | tag::NEGOTIATE => {}
             other => {
-                return Err(ServerError::Protocol(format!(
-                    "message {} in a login",
-                    other.escape_ascii()
-                )));
+                return Err(ServerError::Protocol(format!("message {} in a login", other.escape_ascii())));
             }
         }
     }
@@ -160,8 +147,7 @@ pub async fn connect(
         ServerAddress::Unix { directory, port } => {
             let path = socket_path(directory, *port);
             let stream = UnixStream::connect(&path).await;
-            let stream =
-                stream.map_err(|error| unreachable(&path.display().to_string(), &error))?;
+            let stream = stream.map_err(|error| unreachable(&path.display().to_string(), &error))?;
             Ok((Stream::Unix(stream), None))
         }
         ServerAddress::Tcp { host, port } => {
@@ -201,22 +187,15 @@ async fn secure(
     if !tls.asks() {
         return Ok((Stream::Tcp(stream), None));
     }
-    stream
-        .write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])
-        .await?;
+    stream.write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]).await?;
     let answer = stream.read_u8().await?;
     if answer == b'S' {
-        let (stream, binding) = tls
-            .connect(host, stream)
-            .await
-            .map_err(ServerError::Unreachable)?;
+        let (stream, binding) = tls.connect(host, stream).await.map_err(ServerError::Unreachable)?;
         return Ok((Stream::TlsClient(Box::new(stream)), binding));
     }
     if tls.insists() {
         let advice = "turn ssl on there, or set tls mode prefer";
-        return Err(ServerError::Unreachable(format!(
-            "the server at {host} does not speak TLS: {advice}"
-        )));
+        return Err(ServerError::Unreachable(format!("the server at {host} does not speak TLS: {advice}")));
     }
     Ok((Stream::Tcp(stream), None))
 }
@@ -261,11 +240,9 @@ impl Login {
 
     /// Answers an Authentication request, to the end of its exchange.
     async fn prove(&mut self, body: &[u8], opening: &Opening) -> Result<(), ServerError> {
-        let (code, rest) =
-            int32(body).ok_or_else(|| ServerError::Protocol("an empty challenge".into()))?;
-        let missing = |error: crate::auth::credential::MissingCredential| {
-            ServerError::Credential(error.to_string())
-        };
+        let (code, rest) = int32(body).ok_or_else(|| ServerError::Protocol("an empty challenge".into()))?;
+        let missing =
+            |error: crate::auth::credential::MissingCredential| ServerError::Credential(error.to_string());
         match code {
             0 => Ok(()),
             3 => {
@@ -280,10 +257,7 @@ impl Login {
                 self.password(answer.as_bytes()).await
             }
             10 => {
-                let credential = opening
-                    .login
-                    .scram(opening.cached_keys.clone())
-                    .map_err(missing)?;
+                let credential = opening.login.scram(opening.cached_keys.clone()).map_err(missing)?;
                 self.scram(rest, credential).await
             }
             other => Err(ServerError::Credential(format!(
@@ -304,13 +278,11 @@ impl Login {
         list: &[u8],
         credential: crate::auth::scram_client::Credential,
     ) -> Result<(), ServerError> {
-        let fail = |error: crate::auth::scram_client::ScramError| {
-            ServerError::Credential(error.to_string())
-        };
+        let fail = |error: crate::auth::scram_client::ScramError| ServerError::Credential(error.to_string());
         let offer = Offer::parse(list)
             .ok_or_else(|| ServerError::Protocol("an unreadable list of mechanisms".into()))?;
-        let mut client = ScramClient::new(credential, offer, self.binding.take(), rand::random())
-            .map_err(fail)?;
+        let mut client =
+            ScramClient::new(credential, offer, self.binding.take(), rand::random()).map_err(fail)?;
         let (mechanism, first) = client.first();
         let mut out = Vec::new();
         reply::frame(&mut out, b'p', |out| {
@@ -342,9 +314,7 @@ impl Login {
                     _ => return Err(ServerError::Protocol("a SASL message out of turn".into())),
                 },
                 _ => {
-                    return Err(ServerError::Protocol(
-                        "something else than a SASL message".into(),
-                    ));
+                    return Err(ServerError::Protocol("something else than a SASL message".into()));
                 }
             }
         }
@@ -353,10 +323,7 @@ impl Login {
 
 fn refused(body: &[u8]) -> ServerError {
     let message = error_field(body, b'M').unwrap_or(b"no message");
-    ServerError::Refused {
-        sqlstate: sqlstate(body),
-        message: String::from_utf8_lossy(message).into_owned(),
-    }
+    ServerError::Refused { sqlstate: sqlstate(body), message: String::from_utf8_lossy(message).into_owned() }
 }
 
 /// The next frame of a stream that is read with patience: tag and body.
@@ -365,10 +332,7 @@ async fn frame(stream: &mut Stream, input: &mut Vec<u8>) -> Result<(u8, Vec<u8>)
         let head = wire::head(input).map_err(|bad| ServerError::Protocol(format!("{bad:?}")))?;
         match head {
             Some(head) if head.size > LOGIN_FRAME_MAX => {
-                return Err(ServerError::Protocol(format!(
-                    "a message of {} bytes",
-                    head.size
-                )));
+                return Err(ServerError::Protocol(format!("a message of {} bytes", head.size)));
             }
             Some(head) if input.len() >= head.size => {
                 let body = input[HEADER..head.size].to_vec();
@@ -378,9 +342,7 @@ async fn frame(stream: &mut Stream, input: &mut Vec<u8>) -> Result<(u8, Vec<u8>)
             _ => {}
         }
         if stream.read_buf(input).await? == 0 {
-            return Err(ServerError::Unreachable(
-                "the server closed the connection".into(),
-            ));
+            return Err(ServerError::Unreachable("the server closed the connection".into()));
         }
     }
 }
@@ -403,14 +365,9 @@ impl Server {
             let (tag, body) = frame(&mut self.stream, &mut input).await?;
             match tag {
                 tag::DATA_ROW if rows.len() < ROWS_MAX => {
-                    let columns = columns(&body)
-                        .ok_or_else(|| ServerError::Protocol("a broken row".into()))?;
-                    rows.push(
-                        columns
-                            .into_iter()
-                            .map(|column| column.map(<[u8]>::to_vec))
-                            .collect(),
-                    );
+                    let columns =
+                        columns(&body).ok_or_else(|| ServerError::Protocol("a broken row".into()))?;
+                    rows.push(columns.into_iter().map(|column| column.map(<[u8]>::to_vec)).collect());
                 }
                 tag::ERROR => failure = Some(refused(&body)),
                 tag::PARAMETER_STATUS => {

@@ -30,11 +30,7 @@ pub const NAME: usize = 14;
 impl Statement {
     /// The name on servers: short, and of fixed width.
     pub fn name(&self) -> ([u8; NAME], usize) {
-        if self.unnamed {
-            ([0; NAME], 0)
-        } else {
-            (name(self.id), NAME)
-        }
+        if self.unnamed { ([0; NAME], 0) } else { (name(self.id), NAME) }
     }
 }
 
@@ -58,9 +54,7 @@ pub fn find_name(text: &[u8]) -> Option<(usize, StatementId)> {
     };
     memchr::memmem::find_iter(text, b"pgw_").find_map(|at| {
         let digits = text.get(at + 4..at + NAME)?;
-        let id = digits
-            .iter()
-            .try_fold(0, |id: StatementId, byte| Some(id << 5 | digit(byte)?))?;
+        let id = digits.iter().try_fold(0, |id: StatementId, byte| Some(id << 5 | digit(byte)?))?;
         Some((at, id))
     })
 }
@@ -82,22 +76,13 @@ pub struct Interner {
 impl Interner {
     /// `next` counts ids for all interners that may meet on one server.
     pub fn new(next: Rc<Cell<StatementId>>) -> Self {
-        Interner {
-            known: HashMap::default(),
-            hasher: Default::default(),
-            next,
-        }
+        Interner { known: HashMap::default(), hasher: Default::default(), next }
     }
 
     /// The shared statement for this text, read under this baggage fingerprint and schema epoch; `None`
     /// when it cannot be shared.
     #[inline]
-    pub fn shared(
-        &mut self,
-        text: &[u8],
-        types: &[u8],
-        context: (u64, u64),
-    ) -> Option<Rc<Statement>> {
+    pub fn shared(&mut self, text: &[u8], types: &[u8], context: (u64, u64)) -> Option<Rc<Statement>> {
         let key = self.hasher.hash_one((text, types, context));
         if let Some(known) = self.known.get(&key) {
             let same = *known.text == *text && *known.types == *types && known.context == context;
@@ -107,8 +92,7 @@ impl Interner {
             return None;
         }
         if self.known.len() >= TEXTS_MAX {
-            self.known
-                .retain(|_, statement| Rc::strong_count(statement) > 1);
+            self.known.retain(|_, statement| Rc::strong_count(statement) > 1);
             if self.known.len() >= TEXTS_MAX {
                 return None;
             }
@@ -142,15 +126,7 @@ impl Interner {
         let id = self.next.get() + 1;
         self.next.set(id);
         let traits = sql::traits(text);
-        Statement {
-            id,
-            text: text.into(),
-            types: types.into(),
-            traits,
-            shared,
-            unnamed,
-            context,
-        }
+        Statement { id, text: text.into(), types: types.into(), traits, shared, unnamed, context }
     }
 }
 
@@ -161,36 +137,12 @@ mod tests {
     #[test]
     fn a_text_is_kept_once_per_context() {
         let mut interner = Interner::new(Rc::default());
-        let one = interner
-            .shared(b"select 1", b"\0\0", (0, 0))
-            .expect("short");
-        assert_eq!(
-            interner
-                .shared(b"select 1", b"\0\0", (0, 0))
-                .expect("short")
-                .id,
-            one.id
-        );
-        assert_ne!(
-            interner
-                .shared(b"select 1", b"\0\0", (7, 0))
-                .expect("short")
-                .id,
-            one.id
-        );
-        assert_ne!(
-            interner
-                .shared(b"select 1", b"\0\0", (0, 1))
-                .expect("short")
-                .id,
-            one.id
-        );
+        let one = interner.shared(b"select 1", b"\0\0", (0, 0)).expect("short");
+        assert_eq!(interner.shared(b"select 1", b"\0\0", (0, 0)).expect("short").id, one.id);
+        assert_ne!(interner.shared(b"select 1", b"\0\0", (7, 0)).expect("short").id, one.id);
+        assert_ne!(interner.shared(b"select 1", b"\0\0", (0, 1)).expect("short").id, one.id);
         assert_ne!(interner.private(b"select 1", b"\0\0", false).id, one.id);
-        assert!(
-            interner
-                .shared(&[b'x'; TEXT_MAX + 1], b"\0\0", (0, 0))
-                .is_none()
-        );
+        assert!(interner.shared(&[b'x'; TEXT_MAX + 1], b"\0\0", (0, 0)).is_none());
     }
 
     #[test]

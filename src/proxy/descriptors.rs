@@ -7,25 +7,15 @@ const OWN: usize = 16;
 /// Raises the soft limit of open files to the hard one, as far as the system lets us: the usual soft limit
 /// of 1,024 is for programs that use `select`. Returns the limit that holds now.
 pub fn raise() -> usize {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a value of our own that lives through the call.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
         return usize::MAX;
     }
-    let higher = libc::rlimit {
-        rlim_cur: limit.rlim_max,
-        rlim_max: limit.rlim_max,
-    };
+    let higher = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
     // SAFETY: as above; the limit is only read.
     let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &higher) } == 0;
-    let now = if raised {
-        higher.rlim_cur
-    } else {
-        limit.rlim_cur
-    };
+    let now = if raised { higher.rlim_cur } else { limit.rlim_cur };
     usize::try_from(now).unwrap_or(usize::MAX)
 }
 

@@ -25,11 +25,8 @@ pub enum Farewell {
 }
 
 pub fn shutting_down() -> ClientError {
-    ClientError::fatal(
-        "57P01",
-        "terminating connection due to administrator command",
-    )
-    .hint("pgweir is shutting down; connect again.")
+    ClientError::fatal("57P01", "terminating connection due to administrator command")
+        .hint("pgweir is shutting down; connect again.")
 }
 
 /// Tells the client, then closes or cleans what is left.
@@ -80,20 +77,14 @@ pub fn part(drive: &mut Drive, farewell: Farewell, cx: &mut Context<'_>) {
         }
     };
     if let Some(error) = error {
-        drive
-            .pool
-            .counters
-            .count_error(error.sqlstate.as_bytes().try_into().unwrap_or(*b"XX000"));
+        drive.pool.counters.count_error(error.sqlstate.as_bytes().try_into().unwrap_or(*b"XX000"));
         let mut bytes = Vec::new();
         reply::error(&mut bytes, &error);
         drive.last_words(&bytes, cx);
     }
     drive.pin(None);
     drive.ticket = None;
-    let gone = matches!(
-        farewell,
-        Farewell::ServerLost { .. } | Farewell::ServerBroken(_)
-    );
+    let gone = matches!(farewell, Farewell::ServerLost { .. } | Farewell::ServerBroken(_));
     if matches!(farewell, Farewell::Refused(_)) && drive.session.in_flight() {
         stop_statement(drive);
     } else if !gone {
@@ -118,8 +109,7 @@ fn stop_statement(drive: &mut Drive) {
 }
 
 fn chore_error(error: &ServerError) -> ClientError {
-    let message =
-        format!("the settings of this session could not be restored on a server: {error}");
+    let message = format!("the settings of this session could not be restored on a server: {error}");
     ClientError::fatal("08006", message).hint("Connect again.")
 }
 

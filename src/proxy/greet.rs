@@ -59,11 +59,7 @@ const LOGIN_FRAME_MAX: usize = 8 * 1024;
 pub async fn greet(worker: Rc<Worker>, stream: Stream) -> Option<(Drive, Admitted)> {
     let live = worker.hub.live();
     let bound = live.settings.timeouts.login;
-    let bound = if bound.is_zero() {
-        Duration::from_secs(86_400)
-    } else {
-        bound
-    };
+    let bound = if bound.is_zero() { Duration::from_secs(86_400) } else { bound };
     let peer = stream.peer();
     let too_late = async {
         let draining = worker.draining.notified();
@@ -108,19 +104,10 @@ async fn login(
     stream: Stream,
     peer: &str,
 ) -> Option<(Drive, Admitted)> {
-    let required = live
-        .settings
-        .listen
-        .tls
-        .as_ref()
-        .is_some_and(|tls| tls.required);
+    let required = live.settings.listen.tls.as_ref().is_some_and(|tls| tls.required);
     let mut arrival = match receive(stream, live.acceptor.clone(), required).await {
         Caller::Client(arrival) => arrival,
-        Caller::Cancel {
-            stream,
-            pid,
-            secret,
-        } => {
+        Caller::Cancel { stream, pid, secret } => {
             cancel(worker, pid, secret).await;
             drop(stream);
             return None;
@@ -136,11 +123,7 @@ async fn login(
         }
     };
     match enter(worker, live, &mut arrival, peer).await {
-        Ok(Ready {
-            control,
-            welcomed,
-            admitted,
-        }) => {
+        Ok(Ready { control, welcomed, admitted }) => {
             let (user, database) = (&arrival.user, &arrival.database);
             tracing::info!(
                 id = control.id,
@@ -151,32 +134,18 @@ async fn login(
                 "client logged in"
             );
             worker.enter_session(&control);
-            let Welcomed {
-                session,
-                lease,
-                startup,
-                ..
-            } = welcomed;
+            let Welcomed { session, lease, startup, .. } = welcomed;
             let stream = std::mem::replace(&mut arrival.stream, Stream::Closed);
             let mut drive = Drive::new(worker.clone(), control, session, stream, lease, startup);
             drive.preload(&arrival.input);
             Some((drive, admitted))
         }
         Err(End::Gone) => {
-            tracing::debug!(
-                peer,
-                user = arrival.user,
-                "the client left during its login"
-            );
+            tracing::debug!(peer, user = arrival.user, "the client left during its login");
             None
         }
         Err(End::Refuse(error)) => {
-            tracing::info!(
-                peer,
-                user = arrival.user,
-                database = arrival.database,
-                "login refused: {error}"
-            );
+            tracing::info!(peer, user = arrival.user, database = arrival.database, "login refused: {error}");
             say(&mut arrival.stream, &error).await;
             None
         }
@@ -232,38 +201,22 @@ async fn enter(
     worker.refresh_login(&pool);
     let mut welcomed = welcome::welcome(&pool, arrival).await?;
     welcomed.session.reuse_unnamed = pool.config.borrow().settings.pool.reuse_unnamed;
-    let application = arrival
-        .parameters
-        .iter()
-        .find(|(name, _)| **name == *b"application_name");
+    let application = arrival.parameters.iter().find(|(name, _)| **name == *b"application_name");
     let application = application.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
     let id = worker.hub.next_session();
-    let control = Control::new(
-        id,
-        peer,
-        &application.unwrap_or_default(),
-        pool,
-        worker.clock.ms(),
-    );
+    let control = Control::new(id, peer, &application.unwrap_or_default(), pool, worker.clock.ms());
     let key = new_key(worker, welcomed.server_pid, arrival.long_keys, id);
     let mut out = Vec::with_capacity(512);
     reply::authentication(&mut out, 0, b"");
     out.extend_from_slice(&welcomed.parameters);
     reply::backend_key(&mut out, key.0, &key.1);
     out.extend_from_slice(&reply::ready(TxStatus::Idle));
-    let admitted = Admitted {
-        key,
-        _admission: admission,
-    };
+    let admitted = Admitted { key, _admission: admission };
     if arrival.stream.write_all(&out).await.is_err() || arrival.stream.flush().await.is_err() {
         worker.hub.cancel_keys.remove(&admitted.key);
         return Err(End::Gone);
     }
-    Ok(Ready {
-        control,
-        welcomed,
-        admitted,
-    })
+    Ok(Ready { control, welcomed, admitted })
 }
 
 fn refuse_in_drain(worker: &Worker) -> Result<(), ClientError> {
@@ -302,9 +255,8 @@ async fn authenticate(
         && error.sqlstate.starts_with("28")
     {
         // Any address may guess passwords, and whoever comes by the Unix socket counts as this machine.
-        let from = peer
-            .parse::<std::net::SocketAddr>()
-            .map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip());
+        let from =
+            peer.parse::<std::net::SocketAddr>().map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip());
         tokio::time::sleep(worker.hub.failed_login(from)).await;
     }
     outcome
@@ -321,34 +273,20 @@ async fn prove(worker: &Rc<Worker>, live: &Arc<Live>, arrival: &mut Arrival) -> 
         }
         None => None,
     };
-    let verifier = secret
-        .as_ref()
-        .and_then(|secret| worker.hub.verifier(&arrival.user, secret));
+    let verifier = secret.as_ref().and_then(|secret| worker.hub.verifier(&arrival.user, secret));
     let known_database = live.database(&arrival.database).is_some();
     let channel = match &arrival.stream {
         Stream::Unix(_) => Channel::Unix,
         stream if stream.is_tls() => Channel::Tls {
             binding: arrival.binding.as_deref(),
-            common_name: arrival
-                .common_name
-                .as_deref()
-                .map(|name| if known_database { name } else { "" }),
+            common_name: arrival.common_name.as_deref().map(|name| if known_database { name } else { "" }),
         },
         _ => Channel::Plain,
     };
-    let claim = Claim {
-        user: &arrival.user,
-        secret: secret.as_ref(),
-        verifier: verifier.as_ref(),
-        channel,
-    };
+    let claim = Claim { user: &arrival.user, secret: secret.as_ref(), verifier: verifier.as_ref(), channel };
     let planned = plan(method, claim, &worker.hub.mock)?;
     if let Some(why) = &planned.doomed {
-        tracing::info!(
-            user = arrival.user,
-            database = arrival.database,
-            "login will fail: {why}"
-        );
+        tracing::info!(user = arrival.user, database = arrival.database, "login will fail: {why}");
     }
     let doomed = planned.doomed.is_some();
     let user = arrival.user.clone();
@@ -382,11 +320,7 @@ async fn prove(worker: &Rc<Worker>, live: &Arc<Live>, arrival: &mut Arrival) -> 
 }
 
 /// The user's secret: from the settings, or by the auth query.
-async fn secret_of(
-    worker: &Rc<Worker>,
-    live: &Live,
-    arrival: &Arrival,
-) -> Result<Option<Secret>, End> {
+async fn secret_of(worker: &Rc<Worker>, live: &Live, arrival: &Arrival) -> Result<Option<Secret>, End> {
     if let Some(user) = live.user(&arrival.user) {
         return Ok(user.secret.clone());
     }
@@ -427,10 +361,7 @@ async fn scram(
     let first = password_message(arrival).await?;
     let (name, rest) = wire::cstr(&first).ok_or_else(malformed)?;
     let mechanism = Mechanism::from_name(name).ok_or_else(|| {
-        ClientError::fatal(
-            "08P01",
-            "client selected an invalid SASL authentication mechanism",
-        )
+        ClientError::fatal("08P01", "client selected an invalid SASL authentication mechanism")
     })?;
     let (length, message) = int32(rest).ok_or_else(malformed)?;
     if usize::try_from(length) != Ok(message.len()) {

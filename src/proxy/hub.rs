@@ -55,30 +55,19 @@ impl Live {
     pub fn build(settings: Settings, generation: u64) -> Result<Self, String> {
         let acceptor = match &settings.listen.tls {
             None => None,
-            Some(tls) => Some(Arc::new(
-                Acceptor::load(tls).map_err(|error| error.to_string())?,
-            )),
+            Some(tls) => Some(Arc::new(Acceptor::load(tls).map_err(|error| error.to_string())?)),
         };
         let connectors = settings
             .databases
             .iter()
             .map(|(name, database)| Ok((name.clone(), Arc::new(Connector::new(&database.tls)?))))
             .collect::<Result<_, String>>()?;
-        Ok(Live {
-            settings,
-            acceptor,
-            connectors,
-            generation,
-        })
+        Ok(Live { settings, acceptor, connectors, generation })
     }
 
     /// The settings of a database by the name a client asks for.
     pub fn database(&self, name: &str) -> Option<(Arc<DatabaseSettings>, Arc<Connector>)> {
-        let key = if self.settings.databases.contains_key(name) {
-            name
-        } else {
-            "*"
-        };
+        let key = if self.settings.databases.contains_key(name) { name } else { "*" };
         let settings = self.settings.databases.get(key)?.clone();
         Some((settings, self.connectors.get(key)?.clone()))
     }
@@ -144,10 +133,7 @@ impl Hub {
     }
 
     pub fn live(&self) -> Arc<Live> {
-        self.live
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts new settings in place and tells every worker.
@@ -166,10 +152,7 @@ impl Hub {
     }
 
     pub fn shared(&self, database: &str, user: &str) -> Arc<Shared> {
-        self.shared
-            .entry((database.to_owned(), user.to_owned()))
-            .or_default()
-            .clone()
+        self.shared.entry((database.to_owned(), user.to_owned())).or_default().clone()
     }
 
     pub fn next_session(&self) -> u64 {
@@ -179,9 +162,7 @@ impl Hub {
     /// The worker with the fewest clients.
     pub fn least_loaded(&self) -> usize {
         let loads = self.loads.iter().map(|load| load.load(Relaxed)).enumerate();
-        loads
-            .min_by_key(|&(_, load)| load)
-            .map_or(0, |(worker, _)| worker)
+        loads.min_by_key(|&(_, load)| load).map_or(0, |(worker, _)| worker)
     }
 
     // --- who may come in ---
@@ -210,37 +191,24 @@ impl Hub {
     pub fn admit(self: &Arc<Self>, user: &str, database: &str) -> Result<Admission, ClientError> {
         let live = self.live();
         let limits = &live.settings.limits;
-        let by_user = live
-            .user(user)
-            .and_then(|user| user.max_clients)
-            .or(limits.clients_per_user);
+        let by_user = live.user(user).and_then(|user| user.max_clients).or(limits.clients_per_user);
         let settings = live.database(database);
-        let by_database = settings
-            .and_then(|(settings, _)| settings.max_clients)
-            .or(limits.clients_per_database);
-        let admission = Admission {
-            hub: self.clone(),
-            user: user.into(),
-            database: database.into(),
-        };
+        let by_database =
+            settings.and_then(|(settings, _)| settings.max_clients).or(limits.clients_per_database);
+        let admission = Admission { hub: self.clone(), user: user.into(), database: database.into() };
         let clients = self.clients.fetch_add(1, Relaxed) + 1;
         let of_user = count(&self.clients_by_user, user);
         let of_database = count(&self.clients_by_database, database);
         let refuse = |what: String, limit: usize| {
             self.registry.clients_refused.fetch_add(1, Relaxed);
-            ClientError::fatal(
-                "53300",
-                format!("too many clients {what}: the limit is {limit}"),
-            )
-            .hint("Raise it under `limits` in pgweir.yaml, or let clients share connections.")
+            ClientError::fatal("53300", format!("too many clients {what}: the limit is {limit}"))
+                .hint("Raise it under `limits` in pgweir.yaml, or let clients share connections.")
         };
         if clients > limits.clients {
             return Err(refuse("in all".into(), limits.clients));
         }
         match (by_user, by_database) {
-            (Some(limit), _) if of_user > limit => {
-                Err(refuse(format!("of user \"{user}\""), limit))
-            }
+            (Some(limit), _) if of_user > limit => Err(refuse(format!("of user \"{user}\""), limit)),
             (_, Some(limit)) if of_database > limit => {
                 Err(refuse(format!("of database \"{database}\""), limit))
             }
@@ -259,8 +227,7 @@ impl Hub {
             return Some(known.1.clone());
         }
         let verifier = Arc::new(self.mock.verifier_of_plain(user, password));
-        self.verifiers
-            .insert(user.to_owned(), (secret.clone(), verifier.clone()));
+        self.verifiers.insert(user.to_owned(), (secret.clone(), verifier.clone()));
         Some(verifier)
     }
 
@@ -271,10 +238,7 @@ impl Hub {
     }
 
     pub fn learned(&self, user: &str) -> Learned {
-        self.learned
-            .get(user)
-            .map(|learned| learned.clone())
-            .unwrap_or_default()
+        self.learned.get(user).map(|learned| learned.clone()).unwrap_or_default()
     }
 
     /// Notes a failed login and says how long to let it wait: nothing for the first, then longer each time,

@@ -27,11 +27,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A sentence with the address and what to do.
 pub fn bind(address: std::net::SocketAddr) -> Result<std::net::TcpListener, String> {
     let bind = || -> std::io::Result<std::net::TcpListener> {
-        let socket = socket2::Socket::new(
-            socket2::Domain::for_address(address),
-            socket2::Type::STREAM,
-            None,
-        )?;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
@@ -54,8 +51,7 @@ impl SocketFile {
     /// A sentence with the path and what to do.
     pub fn bind(directory: &Path, port: u16) -> Result<Self, String> {
         let path = crate::pool::server::socket_path(directory, port);
-        let fail =
-            |error: std::io::Error| format!("cannot make the socket {}: {error}", path.display());
+        let fail = |error: std::io::Error| format!("cannot make the socket {}: {error}", path.display());
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
             return Err(format!(
                 "{} is in use by another server; choose another listen.port",
@@ -67,10 +63,7 @@ impl SocketFile {
         let listener = std::os::unix::net::UnixListener::bind(&path).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).map_err(fail)?;
-        Ok(SocketFile {
-            listener: Some(listener),
-            path,
-        })
+        Ok(SocketFile { listener: Some(listener), path })
     }
 }
 
@@ -123,8 +116,7 @@ fn deal_tcp(worker: &Rc<Worker>, stream: TcpStream) {
         .with_retries(4);
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&options);
     let target = worker.hub.least_loaded();
-    let here =
-        worker.hub.loads[worker.index].load(Relaxed) <= worker.hub.loads[target].load(Relaxed);
+    let here = worker.hub.loads[worker.index].load(Relaxed) <= worker.hub.loads[target].load(Relaxed);
     if here || target == worker.index {
         worker.welcome(Stream::Tcp(stream));
     } else if let Ok(stream) = stream.into_std() {
@@ -148,8 +140,6 @@ fn turn_away(worker: &Rc<Worker>, stream: Stream) {
 /// Existing clients go on; new ones wait in the kernel's queue until there is room.
 async fn refuse(worker: &Worker, error: &std::io::Error) {
     worker.hub.registry.clients_refused.fetch_add(1, Relaxed);
-    tracing::warn!(
-        "a client could not be accepted: {error}; raise the limit of open files (ulimit -n)"
-    );
+    tracing::warn!("a client could not be accepted: {error}; raise the limit of open files (ulimit -n)");
     tokio::time::sleep(PAUSE).await;
 }

@@ -1,6 +1,8 @@
 //! The shell: the only room that moves bytes between clients and servers. `start` builds the rooms and
 //! their threads; `Running` ends them.
 
+pub mod books;
+pub mod borrow;
 pub mod chore;
 pub mod control;
 pub mod descriptors;
@@ -13,6 +15,7 @@ pub mod opening;
 pub mod report;
 pub mod running;
 pub mod welcome;
+pub mod wishes;
 pub mod worker;
 
 pub use running::{Running, run_blocking, start};

@@ -54,18 +54,8 @@ const PROTOCOL: i32 = 0x0003_0002;
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Reads the first packets.
-pub async fn receive(
-    stream: Stream,
-    acceptor: Option<Arc<Acceptor>>,
-    tls_required: bool,
-) -> Caller {
-    let mut door = Door {
-        stream,
-        input: Vec::new(),
-        acceptor,
-        binding: None,
-        common_name: None,
-    };
+pub async fn receive(stream: Stream, acceptor: Option<Arc<Acceptor>>, tls_required: bool) -> Caller {
+    let mut door = Door { stream, input: Vec::new(), acceptor, binding: None, common_name: None };
     let (mut asked_tls, mut asked_gss) = (false, false);
     match door.peek().await {
         Some(TLS_HANDSHAKE) => {
@@ -83,11 +73,7 @@ pub async fn receive(
         };
         match opening(&body) {
             Some(Opening::Cancel { pid, secret }) => {
-                return Caller::Cancel {
-                    pid,
-                    secret: secret.to_vec(),
-                    stream: door.stream,
-                };
+                return Caller::Cancel { pid, secret: secret.to_vec(), stream: door.stream };
             }
             Some(Opening::Ssl) if !asked_tls => {
                 asked_tls = true;
@@ -101,17 +87,12 @@ pub async fn receive(
                     return Caller::Nobody("bytes behind a GSSENCRequest");
                 }
             }
-            Some(Opening::Startup {
-                major: 3,
-                minor,
-                parameters,
-            }) => {
+            Some(Opening::Startup { major: 3, minor, parameters }) => {
                 return door.arrive(minor, &parameters, tls_required);
             }
             Some(Opening::Startup { major, minor, .. }) => {
-                let message = format!(
-                    "unsupported frontend protocol {major}.{minor}: pgweir speaks 3.0 to 3.2"
-                );
+                let message =
+                    format!("unsupported frontend protocol {major}.{minor}: pgweir speaks 3.0 to 3.2");
                 return Caller::Refused(door.stream, ClientError::fatal("0A000", message));
             }
             _ => {
@@ -154,9 +135,7 @@ impl Door {
     async fn packet(&mut self) -> Option<Vec<u8>> {
         self.fill(4).await?;
         let length = i32::from_be_bytes(self.input[..4].try_into().ok()?);
-        let length = usize::try_from(length)
-            .ok()
-            .filter(|length| (8..=OPENING_MAX).contains(length))?;
+        let length = usize::try_from(length).ok().filter(|length| (8..=OPENING_MAX).contains(length))?;
         self.fill(length).await?;
         let body = self.input[4..length].to_vec();
         self.input.drain(..length);
@@ -169,30 +148,16 @@ impl Door {
         if !self.input.is_empty() {
             return Err("bytes behind an SSLRequest");
         }
-        let answer: &[u8] = if self.acceptor.is_some() && matches!(self.stream, Stream::Tcp(_)) {
-            b"S"
-        } else {
-            b"N"
-        };
-        self.stream
-            .write_all(answer)
-            .await
-            .map_err(|_| "closed while asking for TLS")?;
-        if answer == b"S" {
-            self.shake_hands().await
-        } else {
-            Ok(())
-        }
+        let answer: &[u8] =
+            if self.acceptor.is_some() && matches!(self.stream, Stream::Tcp(_)) { b"S" } else { b"N" };
+        self.stream.write_all(answer).await.map_err(|_| "closed while asking for TLS")?;
+        if answer == b"S" { self.shake_hands().await } else { Ok(()) }
     }
 
     async fn direct_tls(&mut self) -> Result<(), &'static str> {
         self.shake_hands().await?;
         match &self.stream {
-            Stream::TlsServer(stream)
-                if stream.get_ref().1.alpn_protocol() == Some(b"postgresql") =>
-            {
-                Ok(())
-            }
+            Stream::TlsServer(stream) if stream.get_ref().1.alpn_protocol() == Some(b"postgresql") => Ok(()),
             _ => Err("direct TLS without the ALPN protocol \"postgresql\""),
         }
     }
@@ -203,22 +168,13 @@ impl Door {
         let Stream::Tcp(stream) = plain else {
             return Err("TLS over something else than TCP");
         };
-        let peer = stream
-            .peer_addr()
-            .map(|peer| peer.to_string())
-            .unwrap_or_default();
-        let handshake = tokio_rustls::TlsAcceptor::from(acceptor.config.clone())
-            .accept(stream)
-            .await;
+        let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+        let handshake = tokio_rustls::TlsAcceptor::from(acceptor.config.clone()).accept(stream).await;
         let stream = handshake.map_err(|error| {
             tracing::info!(peer, "TLS handshake failed: {error}");
             "TLS handshake failed"
         })?;
-        let certificate = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(|chain| chain.first());
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         self.common_name = certificate.and_then(common_name);
         self.binding = acceptor.channel_binding.clone();
         self.stream = Stream::TlsServer(Box::new(stream));
@@ -233,10 +189,7 @@ impl Door {
         let refuse = |error| Caller::Refused(Stream::Closed, error);
         let user = find(b"user").filter(|user| !user.is_empty());
         let Some(user) = user else {
-            let error = ClientError::fatal(
-                "28000",
-                "no PostgreSQL user name specified in startup packet",
-            );
+            let error = ClientError::fatal("28000", "no PostgreSQL user name specified in startup packet");
             return with_stream(refuse(error), self.stream);
         };
         if tls_required && matches!(self.stream, Stream::Tcp(_)) {
@@ -244,35 +197,24 @@ impl Door {
                 .hint("Set sslmode=require in the connection string.");
             return with_stream(refuse(error), self.stream);
         }
-        let unknown: Vec<&[u8]> = parameters
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| name.starts_with(b"_pq_."))
-            .collect();
+        let unknown: Vec<&[u8]> =
+            parameters.iter().map(|(name, _)| *name).filter(|name| name.starts_with(b"_pq_.")).collect();
         let mut negotiation = Vec::new();
         if minor > 2 || !unknown.is_empty() {
             let agreed = PROTOCOL.min(0x0003_0000 + i32::from(minor));
             reply::negotiate(&mut negotiation, agreed, &unknown);
         }
-        let database = find(b"database")
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| user.clone());
-        let replication = find(b"replication").is_some_and(|value| {
-            !matches!(
-                value.as_str(),
-                "" | "false" | "off" | "no" | "0" | "f" | "n"
-            )
-        });
-        let kept = parameters.iter().filter(|(name, _)| {
-            !matches!(*name, b"user" | b"database") && !name.starts_with(b"_pq_.")
-        });
+        let database = find(b"database").filter(|name| !name.is_empty()).unwrap_or_else(|| user.clone());
+        let replication = find(b"replication")
+            .is_some_and(|value| !matches!(value.as_str(), "" | "false" | "off" | "no" | "0" | "f" | "n"));
+        let kept = parameters
+            .iter()
+            .filter(|(name, _)| !matches!(*name, b"user" | b"database") && !name.starts_with(b"_pq_."));
         Caller::Client(Box::new(Arrival {
             user,
             database,
             replication,
-            parameters: kept
-                .map(|&(name, value)| (name.into(), value.into()))
-                .collect(),
+            parameters: kept.map(|&(name, value)| (name.into(), value.into())).collect(),
             long_keys: minor >= 2,
             negotiation,
             stream: self.stream,

@@ -14,10 +14,7 @@ pub fn pools(worker: &Rc<Worker>) -> Vec<PoolView> {
     let now = worker.clock.ms();
     let mut views: BTreeMap<(String, String), PoolView> = BTreeMap::new();
     worker.each_pool(|pool| {
-        views.insert(
-            (pool.database.clone(), pool.user.clone()),
-            view(worker.index, pool, now),
-        );
+        views.insert((pool.database.clone(), pool.user.clone()), view(worker.index, pool, now));
     });
     worker.each_session(|control| {
         let key = (control.pool.database.clone(), control.pool.user.clone());
@@ -41,10 +38,7 @@ pub fn pools(worker: &Rc<Worker>) -> Vec<PoolView> {
 /// Adds what another worker reported.
 pub fn merge(into: &mut Vec<PoolView>, from: Vec<PoolView>) {
     for view in from {
-        match into
-            .iter_mut()
-            .find(|known| known.database == view.database && known.user == view.user)
-        {
+        match into.iter_mut().find(|known| known.database == view.database && known.user == view.user) {
             Some(known) => {
                 known.clients.extend(view.clients);
                 known.servers.extend(view.servers);

@@ -39,19 +39,14 @@ pub fn start(settings: Settings) -> Result<Running, String> {
 
 /// The same, with the file that a reload reads.
 fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<Running, String> {
-    let listener = listen::bind(SocketAddr::new(
-        settings.listen.address,
-        settings.listen.port,
-    ))?;
+    let listener = listen::bind(SocketAddr::new(settings.listen.address, settings.listen.port))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let socket = settings.listen.unix_socket_dir.as_deref();
-    let mut socket = socket
-        .map(|directory| listen::SocketFile::bind(directory, address.port()))
-        .transpose()?;
+    let mut socket =
+        socket.map(|directory| listen::SocketFile::bind(directory, address.port())).transpose()?;
     let unix = socket.as_mut().and_then(|socket| socket.listener.take());
     let (admin, count) = (settings.admin.clone(), settings.workers.max(1));
-    let (mailboxes, letters): (Vec<_>, Vec<_>) =
-        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let (mailboxes, letters): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     let hub = Hub::new(Live::build(settings, 0)?, mailboxes);
     let reloader = Arc::new(Reloader {
         hub: hub.clone(),
@@ -72,27 +67,14 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
-    Ok(Running {
-        listen: address,
-        admin,
-        hub,
-        workers,
-        _socket: socket,
-        reloader,
-    })
+    Ok(Running { listen: address, admin, hub, workers, _socket: socket, reloader })
 }
 
-type Doors = (
-    std::net::TcpListener,
-    Option<std::os::unix::net::UnixListener>,
-);
+type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
 
 /// The life of a worker thread.
 fn work(index: usize, hub: Arc<Hub>, letters: mpsc::UnboundedReceiver<Mail>, doors: Option<Doors>) {
-    let runtime = match Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-    {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!("a worker could not start: {error}"),
     };
@@ -111,17 +93,13 @@ fn open_doors(
     unix: Option<std::os::unix::net::UnixListener>,
 ) {
     match tokio::net::TcpListener::from_std(tcp) {
-        Ok(listener) => worker.keep_door(tokio::task::spawn_local(listen::tcp(
-            worker.clone(),
-            listener,
-        ))),
+        Ok(listener) => worker.keep_door(tokio::task::spawn_local(listen::tcp(worker.clone(), listener))),
         Err(error) => tracing::error!("the listener could not be used: {error}"),
     }
     match unix.map(tokio::net::UnixListener::from_std) {
-        Some(Ok(listener)) => worker.keep_door(tokio::task::spawn_local(listen::unix(
-            worker.clone(),
-            listener,
-        ))),
+        Some(Ok(listener)) => {
+            worker.keep_door(tokio::task::spawn_local(listen::unix(worker.clone(), listener)))
+        }
         Some(Err(error)) => tracing::error!("the Unix socket could not be used: {error}"),
         None => {}
     }
@@ -183,10 +161,7 @@ impl Running {
 /// What could not be started.
 pub fn run_blocking(settings: Settings, reload_from: Option<PathBuf>) -> Result<(), String> {
     let running = start_reloading(settings, reload_from.clone())?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(until_told(&running, reload_from))?;
     tracing::info!("ending: transactions may finish, a second signal ends at once");
     let bound = running.hub.live().settings.timeouts.shutdown;
@@ -210,10 +185,7 @@ pub fn run_blocking(settings: Settings, reload_from: Option<PathBuf>) -> Result<
 
 async fn end_signal() -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-    let (mut term, mut int) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-    );
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
@@ -226,8 +198,8 @@ async fn end_signal() -> Result<(), String> {
 const WATCH: Duration = Duration::from_secs(2);
 
 async fn until_told(running: &Running, path: Option<PathBuf>) -> Result<(), String> {
-    let mut hangup = signal(SignalKind::hangup())
-        .map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let mut hangup =
+        signal(SignalKind::hangup()).map_err(|error| format!("cannot listen for signals: {error}"))?;
     let mut seen = stamps(running, path.as_deref());
     let ended = end_signal();
     tokio::pin!(ended);
@@ -250,12 +222,9 @@ async fn until_told(running: &Running, path: Option<PathBuf>) -> Result<(), Stri
 fn stamps(running: &Running, path: Option<&Path>) -> Vec<Option<(SystemTime, u64)>> {
     let live = running.hub.live();
     let tls = live.settings.listen.tls.as_ref();
-    let certificates = tls
-        .into_iter()
-        .flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]);
-    let files = path
-        .into_iter()
-        .chain(certificates.flatten().map(PathBuf::as_path));
+    let certificates =
+        tls.into_iter().flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]);
+    let files = path.into_iter().chain(certificates.flatten().map(PathBuf::as_path));
     files
         .map(|file| {
             let meta = std::fs::metadata(file).ok()?;
@@ -266,9 +235,7 @@ fn stamps(running: &Running, path: Option<&Path>) -> Vec<Option<(SystemTime, u64
 
 fn log_reload(outcome: Result<(), String>) {
     if let Err(mistakes) = outcome {
-        tracing::error!(
-            "the settings were not reloaded and the old ones stay in force:\n{mistakes}"
-        );
+        tracing::error!("the settings were not reloaded and the old ones stay in force:\n{mistakes}");
     }
 }
 
@@ -282,11 +249,7 @@ struct Reloader {
 
 impl Reloader {
     fn take_admin(&self) -> Option<AdminHandle> {
-        self.admin
-            .get()?
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.admin.get()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The HTTP surface takes over its tokens and certificate.
@@ -295,24 +258,16 @@ impl Reloader {
             return Ok(());
         };
         let held = admin.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref()
-            .map_or(Ok(()), |admin| admin.reload(&settings.admin))
+        held.as_ref().map_or(Ok(()), |admin| admin.reload(&settings.admin))
     }
 
     fn reload_now(&self) -> Result<(), String> {
-        let mut generation = self
-            .generation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.hub.live();
         let new = match &self.path {
             None => old.settings.clone(),
             Some(path) => config::load(path).map_err(|mistakes| {
-                mistakes
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("\n")
+                mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
             })?,
         };
         let changes = config::explain_changes(&old.settings, &new);
@@ -323,11 +278,7 @@ impl Reloader {
         self.hub.replace(live);
         tracing::info!(
             "settings reloaded: {}",
-            if changes.is_empty() {
-                "nothing changed".into()
-            } else {
-                changes.join("; ")
-            }
+            if changes.is_empty() { "nothing changed".into() } else { changes.join("; ") }
         );
         Ok(())
     }
@@ -352,11 +303,7 @@ impl Fabric for Reloader {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.hub.draining.load(Relaxed) {
-            Err("shutting down".to_owned())
-        } else {
-            Ok(())
-        }
+        if self.hub.draining.load(Relaxed) { Err("shutting down".to_owned()) } else { Ok(()) }
     }
 
     fn reload(&self) -> Answer<'_, Result<(), String>> {

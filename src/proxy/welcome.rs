@@ -37,11 +37,8 @@ pub async fn welcome(pool: &Rc<Pool>, arrival: &Arrival) -> Result<Welcomed, Cli
     if mode == PoolMode::Session || arrival.replication {
         return dedicated(pool, arrival).await;
     }
-    let pairs: Vec<(&[u8], &[u8])> = arrival
-        .parameters
-        .iter()
-        .map(|(name, value)| (&**name, &**value))
-        .collect();
+    let pairs: Vec<(&[u8], &[u8])> =
+        arrival.parameters.iter().map(|(name, value)| (&**name, &**value)).collect();
     let settings = startup(&pairs).map_err(|what| ClientError::fatal("22023", what))?;
     let raw = Rc::new(Baggage::new(settings, Default::default()));
     let known = match pool.welcome(raw.fingerprint()) {
@@ -84,24 +81,16 @@ enum Learning {
 /// Tries the settings on a server, and reads what it makes of them.
 async fn learn(pool: &Rc<Pool>, raw: Rc<Baggage>) -> Result<Rc<Welcome>, Learning> {
     let refuse = |error: ServerError| match &error {
-        ServerError::Refused {
-            sqlstate: [b'5', b'5', b'P', b'0', b'2'],
-            ..
-        } => Learning::NeedsOwnServer,
-        ServerError::Refused {
-            sqlstate: [b'4', b'2', b'7', b'0', b'4'],
-            message,
-        } => Learning::Refused(ClientError::fatal("42704", message.clone())),
+        ServerError::Refused { sqlstate: [b'5', b'5', b'P', b'0', b'2'], .. } => Learning::NeedsOwnServer,
+        ServerError::Refused { sqlstate: [b'4', b'2', b'7', b'0', b'4'], message } => {
+            Learning::Refused(ClientError::fatal("42704", message.clone()))
+        }
         _ => Learning::Refused(client_error(&error)),
     };
     let lease = borrow(pool, None).await.map_err(Learning::Refused)?;
     let fingerprint = raw.fingerprint();
-    let custom = raw
-        .settings()
-        .keys()
-        .filter(|name| name.contains(&b'.'))
-        .map(|name| name.to_vec())
-        .collect();
+    let custom =
+        raw.settings().keys().filter(|name| name.contains(&b'.')).map(|name| name.to_vec()).collect();
     let lease = chore::align(lease, raw).await.map_err(refuse)?;
     let login = pool.config.borrow().login.user.clone();
     let (mut lease, state) = chore::inspect(lease, login, custom).await.map_err(refuse)?;
@@ -111,10 +100,7 @@ async fn learn(pool: &Rc<Pool>, raw: Rc<Baggage>) -> Result<Rc<Welcome>, Learnin
     };
     let baggage = Rc::new(baggage);
     lease.server().memory.baggage = baggage.clone();
-    let welcome = Rc::new(Welcome {
-        baggage,
-        parameters: frames(&lease.server().memory),
-    });
+    let welcome = Rc::new(Welcome { baggage, parameters: frames(&lease.server().memory) });
     pool.remember_welcome(fingerprint, welcome.clone());
     lease.give_back();
     Ok(welcome)
@@ -129,10 +115,7 @@ fn frames(memory: &Memory) -> Box<[u8]> {
 }
 
 /// A server, waiting in the queue if need be, within the queue's bound.
-pub async fn borrow(
-    pool: &Rc<Pool>,
-    startup: Option<&Arc<[(Text, Text)]>>,
-) -> Result<Lease, ClientError> {
+pub async fn borrow(pool: &Rc<Pool>, startup: Option<&Arc<[(Text, Text)]>>) -> Result<Lease, ClientError> {
     if let Some(lease) = pool.take(startup, &Baggage::default()) {
         return Ok(lease);
     }
@@ -141,21 +124,14 @@ pub async fn borrow(
     let waiting = std::future::poll_fn(|cx| ticket.poll(cx));
     let outcome = tokio::time::timeout(settings.pool.queue_wait, waiting).await;
     let lease = outcome.unwrap_or_else(|_| Err(pool_exhausted(pool, &settings.pool)));
-    lease.map_err(|error| ClientError {
-        severity: Severity::Fatal,
-        ..error
-    })
+    lease.map_err(|error| ClientError { severity: Severity::Fatal, ..error })
 }
 
 /// Asks a server for the secret of a user.
 ///
 /// # Errors
 /// The query failed; the log says why, the client only that its login cannot be checked.
-pub async fn ask_secret(
-    pool: &Rc<Pool>,
-    query: &str,
-    user: &str,
-) -> Result<Option<Secret>, ClientError> {
+pub async fn ask_secret(pool: &Rc<Pool>, query: &str, user: &str) -> Result<Option<Secret>, ClientError> {
     let failed = |error: ServerError| {
         tracing::warn!(database = pool.database, "the auth query failed: {error}");
         ClientError::fatal("28000", "pgweir could not look up this user").hint("Its log says why.")
@@ -163,11 +139,7 @@ pub async fn ask_secret(
     let lease = borrow(pool, None).await?;
     let mut lease = chore::align(lease, Rc::default()).await.map_err(failed)?;
     let name = String::from_utf8_lossy(&literal(user.as_bytes())).into_owned();
-    let rows = lease
-        .server()
-        .ask(query.replace("$1", &name).as_bytes())
-        .await
-        .map_err(failed)?;
+    let rows = lease.server().ask(query.replace("$1", &name).as_bytes()).await.map_err(failed)?;
     lease.give_back();
     let secret = rows.first().and_then(|row| row.get(1)?.clone());
     Ok(secret.map(|secret| Secret::from_stored(String::from_utf8_lossy(&secret).into_owned())))

@@ -135,17 +135,12 @@ impl Worker {
     }
 
     fn close_doors(&self) {
-        self.doors
-            .borrow_mut()
-            .drain(..)
-            .for_each(|door| door.abort());
+        self.doors.borrow_mut().drain(..).for_each(|door| door.abort());
     }
 
     pub fn enter_session(&self, control: &Rc<Control>) {
         control.pool.counters.clients.add(1);
-        self.sessions
-            .borrow_mut()
-            .insert(control.id, control.clone());
+        self.sessions.borrow_mut().insert(control.id, control.clone());
     }
 
     pub fn each_session(&self, mut look: impl FnMut(&Rc<Control>)) {
@@ -169,13 +164,7 @@ impl Worker {
         self.hub.registry.register(counters.clone());
         let interner = Interner::new(self.next_statement.clone());
         let shared = self.hub.shared(database, user);
-        let pool = Pool::new(
-            (database, user),
-            config,
-            shared,
-            self.clock.clone(),
-            (counters, interner),
-        );
+        let pool = Pool::new((database, user), config, shared, self.clock.clone(), (counters, interner));
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
     }
@@ -187,20 +176,10 @@ impl Worker {
         let login = ServerLogin {
             user: known.server_user.unwrap_or_else(|| user.to_owned()),
             secret: known.server_secret.or(known.secret),
-            learned: if mapped {
-                Default::default()
-            } else {
-                self.hub.learned(user)
-            },
+            learned: if mapped { Default::default() } else { self.hub.learned(user) },
         };
         let workers = live.settings.workers;
-        Some(Config {
-            settings,
-            login,
-            tls,
-            generation: live.generation,
-            workers,
-        })
+        Some(Config { settings, login, tls, generation: live.generation, workers })
     }
 
     /// A login showed how to log in to servers.
@@ -220,16 +199,9 @@ impl Worker {
             let same = held.settings == config.settings
                 && held.login.user == config.login.user
                 && held.login.secret == config.login.secret;
-            let generation = if same {
-                held.generation
-            } else {
-                live.generation
-            };
+            let generation = if same { held.generation } else { live.generation };
             let learned = held.login.learned.clone();
-            *held = Config {
-                generation,
-                ..config
-            };
+            *held = Config { generation, ..config };
             if same {
                 held.login.learned = learned;
             }
@@ -237,10 +209,7 @@ impl Worker {
         // A database that is gone serves its clients no longer.
         self.each_session(|control| {
             if live.database(&control.pool.database).is_none() {
-                let message = format!(
-                    "database \"{}\" was removed from the settings",
-                    control.pool.database
-                );
+                let message = format!("database \"{}\" was removed from the settings", control.pool.database);
                 control.ask(Wish::End(ClientError::fatal("57P01", message)));
             }
         });
@@ -288,8 +257,7 @@ fn overdue(control: &Control, live: &Live, now_ms: u64) -> Option<Wish> {
         State::Active if beyond(since, timeouts.query) => {
             // First the statement is cancelled; a server that does not heed that is closed.
             if beyond(since, timeouts.query + CANCEL_PATIENCE) {
-                let message =
-                    "the statement ran into pgweir's query timeout and could not be cancelled";
+                let message = "the statement ran into pgweir's query timeout and could not be cancelled";
                 Some(Wish::End(ClientError::fatal("57014", message)))
             } else {
                 Some(Wish::Interrupt)

@@ -6,13 +6,11 @@ use super::exchange::{Kind, Undo};
 use super::heal::Kept;
 use super::{Desk, HOLD_MAX, Need, Session, Step};
 use crate::error::ClientError;
-use crate::observe::counters::PinReason;
-use crate::pool::memory::StatementId;
 use crate::pool::settings::PoolMode;
-use crate::pool::statement::{self, Statement};
+use crate::pool::statement::Statement;
 use crate::sql::name::{self, Verb};
 use crate::sql::{self, Traits};
-use crate::wire::client::{Bind, Parse, Target, TargetKind, query_text, tag};
+use crate::wire::client::{Bind, Target, TargetKind, query_text, tag};
 use crate::wire::server::TxStatus;
 use crate::wire::{self, HEADER, Head, reply};
 
@@ -26,13 +24,13 @@ enum Taken {
 
 /// A frame, or as much of it as has arrived.
 #[derive(Clone, Copy)]
-struct Frame<'a> {
-    head: Head,
+pub(super) struct Frame<'a> {
+    pub(super) head: Head,
     /// Where it starts in the input.
-    at: usize,
+    pub(super) at: usize,
     /// What is there of its body.
-    body: &'a [u8],
-    whole: bool,
+    pub(super) body: &'a [u8],
+    pub(super) whole: bool,
 }
 
 impl Session {
@@ -51,12 +49,7 @@ impl Session {
             };
             let end = head.size.min(rest.len());
             let whole = end == head.size;
-            let frame = Frame {
-                head,
-                at,
-                body: &rest[HEADER..end],
-                whole,
-            };
+            let frame = Frame { head, at, body: &rest[HEADER..end], whole };
             match self.take_frame(input, frame, desk) {
                 Taken::Not(need) => break need,
                 Taken::Frame => {
@@ -75,12 +68,7 @@ impl Session {
         let mut at = 0;
         while let Ok(Some(head)) = wire::head(&group[at..]) {
             let body = &group[at + HEADER..at + head.size];
-            let frame = Frame {
-                head,
-                at,
-                body,
-                whole: true,
-            };
+            let frame = Frame { head, at, body, whole: true };
             // It was taken before, so nothing is missing that it needs.
             let _ = self.take_frame(group, frame, desk);
             at += head.size;
@@ -88,7 +76,7 @@ impl Session {
     }
 
     /// Passes on, or drops, what belongs to a frame that is being streamed.
-    fn stream(&mut self, input: &[u8], at: usize, desk: &mut Desk<'_>) -> usize {
+    pub(super) fn stream(&mut self, input: &[u8], at: usize, desk: &mut Desk<'_>) -> usize {
         let available = input.len() - at;
         if self.client_drop > 0 {
             let n = self.client_drop.min(available);
@@ -109,8 +97,8 @@ impl Session {
         }
         if desk.memory.is_none() {
             // A server is not borrowed for a client that is slow to say what it wants.
-            let small = frame.head.size <= HOLD_MAX
-                && !matches!(frame.head.tag, tag::COPY_DATA | tag::COPY_FAIL);
+            let small =
+                frame.head.size <= HOLD_MAX && !matches!(frame.head.tag, tag::COPY_DATA | tag::COPY_FAIL);
             if !frame.whole && small && frame.head.tag != tag::COPY_DONE {
                 return Taken::Not(Need::Bytes(frame.head.size));
             }
@@ -182,15 +170,12 @@ impl Session {
                 self.exchange.open_group = false;
                 self.exchange.skipping = false;
                 self.tally.readies += 1;
-                desk.to_client
-                    .own(&[])
-                    .extend_from_slice(&reply::ready(TxStatus::Idle));
+                desk.to_client.own(&[]).extend_from_slice(&reply::ready(TxStatus::Idle));
                 Some(Taken::Frame)
             }
             tag::CLOSE if frame.whole => match Target::read(frame.body) {
                 Some(target)
-                    if target.kind == TargetKind::Statement
-                        && self.baggage.prepared().is_empty() =>
+                    if target.kind == TargetKind::Statement && self.baggage.prepared().is_empty() =>
                 {
                     self.close_statement(target.name);
                     Some(Taken::Frame)
@@ -216,13 +201,13 @@ impl Session {
     }
 
     /// Passes a frame on as it is, the part of it that has not arrived to follow.
-    fn pass(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+    pub(super) fn pass(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
         let here = HEADER + frame.body.len();
         desk.to_server.pass(input, frame.at..frame.at + here);
         self.client_pass = frame.head.size - here;
     }
 
-    fn pass_asking(&mut self, input: &[u8], frame: Frame<'_>, kind: Kind, desk: &mut Desk<'_>) {
+    pub(super) fn pass_asking(&mut self, input: &[u8], frame: Frame<'_>, kind: Kind, desk: &mut Desk<'_>) {
         self.exchange.open_group = true;
         self.pass(input, frame, desk);
         self.exchange.push(kind);
@@ -260,15 +245,9 @@ impl Session {
         let traits = sql::traits(text);
         self.expect(traits, text);
         let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names() && !in_group;
-        match if names {
-            self.translate(text, input, desk)
-        } else {
-            None
-        } {
+        match if names { self.translate(text, input, desk) } else { None } {
             None => self.pass(input, frame, desk),
-            Some(text) => reply::frame(desk.to_server.own(input), tag::QUERY, |out| {
-                reply::cstr(out, &text)
-            }),
+            Some(text) => reply::frame(desk.to_server.own(input), tag::QUERY, |out| reply::cstr(out, &text)),
         }
         self.exchange.push(Kind::Query);
         // In an extended exchange an error may make the server skip the Query.
@@ -278,7 +257,7 @@ impl Session {
     }
 
     /// Lets the question that was queued last put a name back when the server skips it.
-    fn note_undo(&mut self, name: &[u8], previous: Option<Rc<Statement>>) {
+    pub(super) fn note_undo(&mut self, name: &[u8], previous: Option<Rc<Statement>>) {
         if let Some(item) = self.exchange.queue.back_mut() {
             let name = name.into();
             item.undo = Some(Box::new(Undo { name, previous }));
@@ -287,7 +266,7 @@ impl Session {
 
     /// DEALLOCATE and EXECUTE of a statement that was prepared by protocol: the same under the name that
     /// the server knows. `None`: the name is not one of those.
-    fn translate(&mut self, text: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Option<Vec<u8>> {
+    pub(super) fn translate(&mut self, text: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Option<Vec<u8>> {
         let named = name::of(text)?;
         if named.verb == Verb::DeallocateAll {
             return None;
@@ -307,233 +286,7 @@ impl Session {
             }
         }
         let (name, length) = statement.name();
-        Some(
-            [
-                &text[..named.at.start],
-                &name[..length],
-                &text[named.at.end..],
-            ]
-            .concat(),
-        )
-    }
-
-    // --- extended queries ---
-
-    fn parse(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
-        self.exchange.open_group = true;
-        let parse = Parse::read(frame.body);
-        let (PoolMode::Transaction | PoolMode::Statement, Some(parse)) = (self.mode, parse) else {
-            return self.pass_asking(input, frame, Kind::Parse, desk);
-        };
-        if !parse.name.is_empty() && self.prepared.get(parse.name).is_some() {
-            return self.parse_again(input, frame, parse, desk);
-        }
-        if self.baggage.prepared().contains_key(parse.name) && !self.doubt.state {
-            // SQL made the name on this server, which will say so.
-            return self.pass_asking(input, frame, Kind::Parse, desk);
-        }
-        let statement = self.statement_for(parse, desk);
-        let id = statement.id;
-        let known = statement.shared && desk.memory.as_mut().is_some_and(|memory| memory.knows(id));
-        if !known {
-            self.tally.statement_misses += 1;
-            self.announce(&statement, input, desk);
-            let (name, length) = statement.name();
-            reply::parse(
-                desk.to_server.own(input),
-                &name[..length],
-                parse.text,
-                parse.types,
-            );
-            self.exchange.push(Kind::Parse);
-        } else {
-            self.tally.statement_hits += 1;
-            self.exchange.push(Kind::FakeParse);
-        }
-        let previous = self.prepared.put(parse.name, Some(statement));
-        if let Some(item) = self.exchange.queue.back_mut() {
-            item.statement = (!known).then_some(id);
-        }
-        self.note_undo(parse.name, previous);
-    }
-
-    fn statement_for(&mut self, parse: Parse<'_>, desk: &mut Desk<'_>) -> Rc<Statement> {
-        let unnamed = parse.name.is_empty();
-        let alone = self.doubt.any()
-            || self.exchange.may_have_failed()
-            || (unnamed && !self.reuse_unnamed)
-            || !self.pins.is_empty();
-        let context = (self.baggage.meaning(), desk.epoch);
-        let shared = if alone {
-            None
-        } else {
-            desk.interner.shared(parse.text, parse.types, context)
-        };
-        shared.unwrap_or_else(|| desk.interner.private(parse.text, parse.types, unnamed))
-    }
-
-    /// Notes that the server is about to get this statement, closing another one if it has too many.
-    fn announce(&mut self, statement: &Statement, input: &[u8], desk: &mut Desk<'_>) {
-        let Some(memory) = &mut desk.memory else {
-            return;
-        };
-        if statement.unnamed {
-            memory.unnamed = Some(statement.id);
-        } else if let Some(evicted) = memory.learn(statement.id) {
-            self.tally.statement_evictions += 1;
-            self.close_hidden(&statement::name(evicted), Some(evicted), input, desk);
-        }
-    }
-
-    pub(in crate::session) fn close_hidden(
-        &mut self,
-        name: &[u8],
-        id: Option<StatementId>,
-        input: &[u8],
-        desk: &mut Desk<'_>,
-    ) {
-        reply::statement_target(desk.to_server.own(input), tag::CLOSE, name);
-        self.exchange.push_hidden(Kind::Close, id);
-    }
-
-    /// Makes sure that the server knows the statement, with a Parse that the client does not see.
-    fn give(&mut self, statement: &Statement, input: &[u8], desk: &mut Desk<'_>) {
-        let Some(memory) = &mut desk.memory else {
-            return;
-        };
-        let known = if statement.unnamed {
-            memory.unnamed == Some(statement.id)
-        } else {
-            memory.knows(statement.id)
-        };
-        if known {
-            return;
-        }
-        self.announce(statement, input, desk);
-        let (name, length) = statement.name();
-        reply::parse(
-            desk.to_server.own(input),
-            &name[..length],
-            &statement.text,
-            &statement.types,
-        );
-        self.exchange.push_hidden(Kind::Parse, Some(statement.id));
-    }
-
-    /// A live name is parsed again, which is an error. PostgreSQL says so itself, in its own words and
-    /// order: the name is made on the server first, and closed behind the failure.
-    fn parse_again(
-        &mut self,
-        input: &[u8],
-        frame: Frame<'_>,
-        parse: Parse<'_>,
-        desk: &mut Desk<'_>,
-    ) {
-        reply::parse(desk.to_server.own(input), parse.name, b"", b"\0\0");
-        self.exchange.push_hidden(Kind::Parse, None);
-        self.pass_asking(input, frame, Kind::Parse, desk);
-        self.prepared.put_stray(parse.name);
-    }
-
-    fn bind(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
-        let bind = match Bind::read(frame.body) {
-            Some(bind) if self.mode != PoolMode::Session => bind,
-            _ => return self.pass_asking(input, frame, Kind::Bind, desk),
-        };
-        self.exchange.open_group = true;
-        let Some(statement) = self.prepared.get(bind.statement).cloned() else {
-            self.hide_unnamed(bind.statement, input, desk);
-            return self.pass_asking(input, frame, Kind::Bind, desk);
-        };
-        self.expect(statement.traits, &statement.text);
-        if statement.traits.has(Traits::STATE) {
-            for value in bind.values().into_iter().flatten() {
-                self.note_custom(value);
-            }
-        }
-        self.give(&statement, input, desk);
-        let (name, length) = statement.name();
-        let missing = frame.head.size - (HEADER + frame.body.len());
-        let out = desk.to_server.own(input);
-        reply::bind_head(out, bind.portal, &name[..length], bind.rest.len() + missing);
-        out.extend_from_slice(bind.rest);
-        self.client_pass = missing;
-        self.exchange.push(Kind::Bind);
-        self.note_statement(statement.id);
-    }
-
-    /// The client has no unnamed statement; the one that another client left in the server's slot must not
-    /// be found.
-    fn hide_unnamed(&mut self, name: &[u8], input: &[u8], desk: &mut Desk<'_>) {
-        if name.is_empty() && !self.prepared.is_large(b"") {
-            if let Some(memory) = &mut desk.memory {
-                memory.unnamed = None;
-            }
-            self.close_hidden(b"", None, input, desk);
-        }
-    }
-
-    fn describe(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
-        let target = match Target::read(frame.body) {
-            Some(target)
-                if self.mode != PoolMode::Session && target.kind == TargetKind::Statement =>
-            {
-                target
-            }
-            _ => return self.pass_asking(input, frame, Kind::Describe, desk),
-        };
-        self.exchange.open_group = true;
-        let Some(statement) = self.prepared.get(target.name).cloned() else {
-            self.hide_unnamed(target.name, input, desk);
-            return self.pass_asking(input, frame, Kind::Describe, desk);
-        };
-        self.give(&statement, input, desk);
-        let (name, length) = statement.name();
-        reply::statement_target(desk.to_server.own(input), tag::DESCRIBE, &name[..length]);
-        self.exchange.push(Kind::Describe);
-        self.note_statement(statement.id);
-    }
-
-    fn note_statement(&mut self, id: StatementId) {
-        if let Some(item) = self.exchange.queue.back_mut() {
-            item.statement = Some(id);
-        }
-    }
-
-    fn close(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
-        let target = Target::read(frame.body);
-        match target {
-            Some(target)
-                if self.mode != PoolMode::Session
-                    && target.kind == TargetKind::Statement
-                    && (self.prepared.get(target.name).is_some()
-                        || (self.baggage.prepared().is_empty()
-                            && !self.doubt.state
-                            && !self.prepared.is_large(target.name))) =>
-            {
-                self.close_statement(target.name);
-            }
-            _ => {
-                if let Some(target) = target
-                    && target.kind == TargetKind::Statement
-                    && self.mode != PoolMode::Session
-                {
-                    // It may have been prepared in SQL, so the server's state changes.
-                    self.doubt.state = true;
-                    self.prepared.put(target.name, None);
-                }
-                self.pass_asking(input, frame, Kind::Close, desk);
-            }
-        }
-    }
-
-    /// The server's own statement stays for others; the client's name goes. Closing a name that does not
-    /// exist is no error either.
-    fn close_statement(&mut self, name: &[u8]) {
-        self.exchange.open_group = true;
-        let previous = self.prepared.put(name, None);
-        self.exchange.push(Kind::FakeClose);
-        self.note_undo(name, previous);
+        Some([&text[..named.at.start], &name[..length], &text[named.at.end..]].concat())
     }
 
     // --- frames too large to be seen whole ---
@@ -568,51 +321,6 @@ impl Session {
         }
         Taken::Frame
     }
-
-    // --- what a text lets one expect ---
-
-    fn expect(&mut self, traits: Traits, text: &[u8]) {
-        // What is dropped or closed may have been what holds the server.
-        let unpins = self.pins.iter().any(|pin| match pin {
-            PinReason::TemporaryTable => traits.has(Traits::DDL),
-            PinReason::HoldCursor => sql::has_statement(text, "close"),
-            _ => false,
-        });
-        self.doubt.state |= unpins;
-        if traits == Traits::NONE {
-            return;
-        }
-        if traits.has(Traits::STATE) || (traits.has(Traits::EXECUTES) && self.executes_state()) {
-            self.doubt.state = true;
-            self.doubt.resets |= traits.has(Traits::RESETS);
-            for name in sql::dotted(text) {
-                self.note_custom(&name);
-            }
-        }
-        self.exchange.begun |= traits.has(Traits::BEGINS);
-        self.doubt.local |= traits.has(Traits::LOCAL);
-        self.doubt.schema |= traits.has(Traits::DDL);
-    }
-
-    /// Whether a statement that SQL prepared may change the session's state.
-    fn executes_state(&self) -> bool {
-        self.baggage
-            .prepared()
-            .values()
-            .any(|text| sql::words(text).has(Traits::STATE))
-    }
-
-    fn note_custom(&mut self, name: &[u8]) {
-        let short = name.len() < 128 && self.custom.len() < super::settings::CUSTOM_MAX;
-        if short && !self.custom.iter().any(|known| known == name) {
-            let names = sql::dotted(name);
-            if let [only] = names.as_slice()
-                && only == name
-            {
-                self.custom.extend(names);
-            }
-        }
-    }
 }
 
 /// What PostgreSQL ignores after an error in an extended exchange; a type that it does not know ends the
@@ -638,9 +346,7 @@ fn is_skipped(tag: u8) -> bool {
 fn streams(frame: Frame<'_>) -> bool {
     match frame.head.tag {
         tag::COPY_DATA | tag::FUNCTION_CALL => true,
-        tag::BIND => {
-            frame.head.size > crate::net::buffer::BUFFER && Bind::read(frame.body).is_some()
-        }
+        tag::BIND => frame.head.size > crate::net::buffer::BUFFER && Bind::read(frame.body).is_some(),
         _ => false,
     }
 }
@@ -657,10 +363,7 @@ fn lacks_names(frame: Frame<'_>) -> bool {
 fn bad_length(bad: wire::BadLength) -> ClientError {
     ClientError::fatal(
         "08P01",
-        format!(
-            "invalid message length {} of a message of type {}",
-            bad.length, bad.tag
-        ),
+        format!("invalid message length {} of a message of type {}", bad.length, bad.tag),
     )
 }
 
@@ -671,12 +374,7 @@ fn bad_type(tag: u8) -> ClientError {
 fn too_large(head: Head) -> ClientError {
     ClientError::fatal(
         "54000",
-        format!(
-            "a message of type {} and {} bytes is too large",
-            head.tag as char, head.size
-        ),
+        format!("a message of type {} and {} bytes is too large", head.tag as char, head.size),
     )
-    .hint(format!(
-        "Only Query, Parse, Bind, FunctionCall and CopyData may be larger than {HOLD_MAX} bytes."
-    ))
+    .hint(format!("Only Query, Parse, Bind, FunctionCall and CopyData may be larger than {HOLD_MAX} bytes."))
 }

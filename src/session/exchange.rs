@@ -85,21 +85,11 @@ const KEEP_QUEUE: usize = 16;
 
 impl Exchange {
     pub fn push(&mut self, kind: Kind) {
-        self.queue.push_back(Item {
-            kind,
-            hidden: false,
-            statement: None,
-            undo: None,
-        });
+        self.queue.push_back(Item { kind, hidden: false, statement: None, undo: None });
     }
 
     pub fn push_hidden(&mut self, kind: Kind, statement: Option<StatementId>) {
-        self.queue.push_back(Item {
-            kind,
-            hidden: true,
-            statement,
-            undo: None,
-        });
+        self.queue.push_back(Item { kind, hidden: true, statement, undo: None });
     }
 
     /// Nothing is owed and no group is half-sent.
@@ -125,10 +115,7 @@ impl Exchange {
     pub fn clear(&mut self) {
         self.queue.clear();
         self.queue.shrink_to(KEEP_QUEUE);
-        *self = Exchange {
-            queue: std::mem::take(&mut self.queue),
-            ..Exchange::default()
-        };
+        *self = Exchange { queue: std::mem::take(&mut self.queue), ..Exchange::default() };
     }
 
     /// Takes the front item when it is of this kind. `None`: the server answers what nobody asked.
@@ -139,21 +126,13 @@ impl Exchange {
 
     /// Takes CopyEnd markers off the front: the data they ended has been answered.
     pub fn drop_copy_ends(&mut self) {
-        while self
-            .queue
-            .pop_front_if(|item| item.kind == Kind::CopyEnd)
-            .is_some()
-        {}
+        while self.queue.pop_front_if(|item| item.kind == Kind::CopyEnd).is_some() {}
     }
 
     /// The server started to take COPY data: it ignores every Sync that was sent ahead of the end of the
     /// data, so those will never be answered (PostgreSQL, `CopyGetData`).
     pub fn begin_copy_in(&mut self) {
-        while self
-            .queue
-            .get(1)
-            .is_some_and(|item| item.kind == Kind::Sync)
-        {
+        while self.queue.get(1).is_some_and(|item| item.kind == Kind::Sync) {
             self.queue.remove(1);
         }
         self.copying_in = !self.queue.iter().any(|item| item.kind == Kind::CopyEnd);
@@ -166,10 +145,7 @@ impl Exchange {
         let end = self.queue.iter().position(|item| item.kind == Kind::Sync);
         self.skipping = end.is_none();
         self.copying_in = false;
-        let mut skipped: Vec<Item> = self
-            .queue
-            .drain(..end.unwrap_or(self.queue.len()))
-            .collect();
+        let mut skipped: Vec<Item> = self.queue.drain(..end.unwrap_or(self.queue.len())).collect();
         skipped.reverse();
         skipped
     }

@@ -43,17 +43,11 @@ impl Session {
     /// After a message of a group was processed: `frame` is all that is here of it.
     #[inline]
     pub(in crate::session) fn keep_message(&mut self, tag: u8, frame: &[u8], desk: &mut Desk<'_>) {
-        let extended = matches!(
-            tag,
-            tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::SYNC
-        );
+        let extended =
+            matches!(tag, tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::SYNC);
         // A Parse that reached the server is the client's own, and fails only where it has to.
-        let own = tag == tag::PARSE
-            && self
-                .exchange
-                .queue
-                .back()
-                .is_some_and(|item| item.kind == Kind::Parse);
+        let own =
+            tag == tag::PARSE && self.exchange.queue.back().is_some_and(|item| item.kind == Kind::Parse);
         let fits = |group: &Vec<u8>| group.len() + frame.len() <= GROUP_MAX;
         match &mut desk.memory {
             Some(memory)

@@ -44,10 +44,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            clients: 10_000,
-            clients_per_user: None,
-            clients_per_database: None,
-        }
+        Limits { clients: 10_000, clients_per_user: None, clients_per_database: None }
     }
 }

@@ -7,6 +7,8 @@
 
 pub mod client_side;
 pub mod exchange;
+pub mod expect;
+pub mod extended;
 pub mod heal;
 pub mod limits;
 pub mod out;
@@ -18,9 +20,6 @@ pub mod settings;
 
 #[cfg(test)]
 mod model_tests;
-
-#[cfg(test)]
-mod tests;
 
 use std::rc::Rc;
 
@@ -226,10 +225,7 @@ impl Session {
                 .filter(|(known, _)| known.as_bytes() == &**name)
                 .any(|(_, told)| told.as_bytes() != &**value);
             if told && self.baggage.settings().get(name) == Some(value) {
-                let text = (
-                    String::from_utf8_lossy(name),
-                    String::from_utf8_lossy(value),
-                );
+                let text = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
                 reply::parameter_status(&mut frames, &text.0, &text.1);
             }
         }
@@ -238,15 +234,9 @@ impl Session {
 
     /// Names of the custom settings to ask for: those in use and those that may have been made.
     pub fn custom_settings(&self) -> Vec<Vec<u8>> {
-        let known = self
-            .baggage
-            .settings()
-            .keys()
-            .chain(self.startup.settings().keys());
-        let mut names: Vec<Vec<u8>> = known
-            .filter(|name| name.contains(&b'.'))
-            .map(|name| name.to_vec())
-            .collect();
+        let known = self.baggage.settings().keys().chain(self.startup.settings().keys());
+        let mut names: Vec<Vec<u8>> =
+            known.filter(|name| name.contains(&b'.')).map(|name| name.to_vec()).collect();
         names.extend(self.custom.iter().cloned());
         names.sort();
         names.dedup();
@@ -257,10 +247,7 @@ impl Session {
     pub fn part(&mut self) {
         self.exchange.clear();
         self.kept = heal::Kept::Nothing;
-        self.doubt = Doubt {
-            schema: self.doubt.schema,
-            ..Doubt::default()
-        };
+        self.doubt = Doubt { schema: self.doubt.schema, ..Doubt::default() };
         (self.client_pass, self.server_pass, self.server_drop) = (0, 0, 0);
     }
 

@@ -70,8 +70,7 @@ impl Model {
                 if self.statements.contains_key(parse.name) {
                     return Err(("42P05", format!("{} exists", parse.name.escape_ascii())));
                 }
-                self.statements
-                    .insert(parse.name.to_vec(), parse.text.to_vec());
+                self.statements.insert(parse.name.to_vec(), parse.text.to_vec());
                 out.extend(reply::PARSE_COMPLETE);
             }
             tag::BIND => {
@@ -208,13 +207,9 @@ impl Client {
             }
             match step.need {
                 Need::Server => {
-                    let free = [first % 2, (first + 1) % 2]
-                        .into_iter()
-                        .find(|&at| servers[at].is_some());
+                    let free = [first % 2, (first + 1) % 2].into_iter().find(|&at| servers[at].is_some());
                     let Some(at) = free else { return };
-                    self.lease = servers[at]
-                        .take()
-                        .map(|(model, memory)| (at, model, memory));
+                    self.lease = servers[at].take().map(|(model, memory)| (at, model, memory));
                 }
                 Need::Bytes(_) => break,
                 other => panic!("{other:?}"),
@@ -224,16 +219,8 @@ impl Client {
             && let Some((at, model, memory)) = self.lease.take()
         {
             assert!(model.status == TxStatus::Idle && !model.skipping);
-            let known = model
-                .statements
-                .keys()
-                .filter(|name| !name.is_empty())
-                .count();
-            assert_eq!(
-                known,
-                memory.statements(),
-                "what a server has, and what pgweir thinks it has"
-            );
+            let known = model.statements.keys().filter(|name| !name.is_empty()).count();
+            assert_eq!(known, memory.statements(), "what a server has, and what pgweir thinks it has");
             self.session.part();
             servers[at] = Some((model, memory));
         }
@@ -257,9 +244,7 @@ impl Client {
 }
 
 fn text() -> impl Strategy<Value = &'static [u8]> {
-    let texts: [&[u8]; 7] = [
-        b"one", b"two", b"three", b"bad", b"late", b"begin", b"commit",
-    ];
+    let texts: [&[u8]; 7] = [b"one", b"two", b"three", b"bad", b"late", b"begin", b"commit"];
     select(texts.to_vec())
 }
 
@@ -279,8 +264,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
         };
         (select(vec![b'S', b'P']), name()).prop_map(write)
     };
-    let parse =
-        |(name, text): (&[u8], &[u8])| written(&|out| reply::parse(out, name, text, b"\0\0"));
+    let parse = |(name, text): (&[u8], &[u8])| written(&|out| reply::parse(out, name, text, b"\0\0"));
     let bind = |(portal, statement): (&[u8], &[u8])| {
         let head = written(&|out| reply::bind_head(out, portal, statement, 6));
         [&head[..], &[0; 6]].concat()
@@ -322,8 +306,8 @@ impl std::fmt::Debug for Sent {
 /// Who sends, which server it finds free first, and what. One group at a time, as clients do that wait for
 /// ReadyForQuery; several groups sent ahead of their answers are not in this model yet.
 fn turns() -> impl Strategy<Value = Vec<(usize, usize, Sent)>> {
-    let sent = (vec(message(), 0..6), end())
-        .prop_map(|(messages, end)| Sent([messages.concat(), end].concat()));
+    let sent =
+        (vec(message(), 0..6), end()).prop_map(|(messages, end)| Sent([messages.concat(), end].concat()));
     vec((0..3usize, 0..2usize, sent), 1..12)
 }
 

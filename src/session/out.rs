@@ -38,11 +38,7 @@ impl Out {
 
     /// All there is to send; `input` is the buffer that `pass` was called with.
     pub fn bytes<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
-        if self.own.is_empty() {
-            &input[self.span.clone()]
-        } else {
-            &self.own
-        }
+        if self.own.is_empty() { &input[self.span.clone()] } else { &self.own }
     }
 
     pub fn is_empty(&self) -> bool {

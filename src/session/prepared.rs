@@ -23,11 +23,7 @@ pub struct Prepared {
 impl Prepared {
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<&Rc<Statement>> {
-        if name.is_empty() {
-            self.unnamed.as_ref()
-        } else {
-            self.named.as_ref()?.get(name)
-        }
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.as_ref()?.get(name) }
     }
 
     /// Binds a name, or frees it with `None`; returns what it stood for.
@@ -39,10 +35,7 @@ impl Prepared {
             return std::mem::replace(&mut self.unnamed, statement);
         }
         match statement {
-            Some(statement) => self
-                .named
-                .get_or_insert_default()
-                .insert(name.into(), statement),
+            Some(statement) => self.named.get_or_insert_default().insert(name.into(), statement),
             None => self.named.as_mut()?.remove(name),
         }
     }
@@ -54,9 +47,7 @@ impl Prepared {
             return Some(b"");
         }
         let mut named = self.named.as_ref()?.iter();
-        named
-            .find(|(_, statement)| is(statement))
-            .map(|(name, _)| &**name)
+        named.find(|(_, statement)| is(statement)).map(|(name, _)| &**name)
     }
 
     pub fn restore(&mut self, undo: Undo) {

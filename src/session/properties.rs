@@ -41,18 +41,13 @@ impl Cable {
             let rest = &self.bytes[self.checked..];
             if self.open == 0 {
                 let head = wire::head(rest).ok().flatten();
-                self.open = head
-                    .expect("what is sent starts with a whole, sane header")
-                    .size;
+                self.open = head.expect("what is sent starts with a whole, sane header").size;
             }
             let here = self.open.min(rest.len());
             self.open -= here;
             self.checked += here;
         }
-        assert_eq!(
-            self.open, open,
-            "the session and the cable disagree on what is half-sent"
-        );
+        assert_eq!(self.open, open, "the session and the cable disagree on what is half-sent");
     }
 }
 
@@ -80,10 +75,7 @@ impl Table {
             assert!(self.lease.is_none(), "asked for a second server");
             self.lease = Some(Memory::new(self.statements_max));
             step = self.step(true);
-            assert!(
-                step.need != Need::Server,
-                "asked for a server and did not use it"
-            );
+            assert!(step.need != Need::Server, "asked for a server and did not use it");
         }
         self.heed(step, self.from_client.len());
     }
@@ -99,11 +91,7 @@ impl Table {
 
     fn step(&mut self, client: bool) -> Step {
         let (mut to_server, mut to_client) = (Out::default(), Out::default());
-        let side = if client {
-            &mut self.from_client
-        } else {
-            &mut self.from_server
-        };
+        let side = if client { &mut self.from_client } else { &mut self.from_server };
         let mut desk = Desk {
             memory: self.lease.as_mut(),
             interner: &mut self.interner,
@@ -117,16 +105,9 @@ impl Table {
             self.session.on_server(side, &mut desk)
         };
         assert!(step.consumed <= side.len());
-        assert!(
-            self.lease.is_some() || to_server.is_empty(),
-            "sent to no server"
-        );
-        self.to_server
-            .bytes
-            .extend_from_slice(to_server.bytes(side));
-        self.to_client
-            .bytes
-            .extend_from_slice(to_client.bytes(side));
+        assert!(self.lease.is_some() || to_server.is_empty(), "sent to no server");
+        self.to_server.bytes.extend_from_slice(to_server.bytes(side));
+        self.to_client.bytes.extend_from_slice(to_client.bytes(side));
         side.drain(..step.consumed);
         step
     }
@@ -153,10 +134,7 @@ impl Table {
             self.session.learn_state(Some(State::default()));
         }
         if self.session.rest() == Rest::Release {
-            assert!(
-                self.session.is_clean(),
-                "a server is let go while something is owed"
-            );
+            assert!(self.session.is_clean(), "a server is let go while something is owed");
             self.session.part();
             self.lease = None;
         }
@@ -184,19 +162,12 @@ pub fn converse(script: &[u8]) {
         if who & 1 == 0 {
             table.client_sends(bytes);
         } else {
-            told += if table.lease.is_some() {
-                bytes.len()
-            } else {
-                0
-            };
+            told += if table.lease.is_some() { bytes.len() } else { 0 };
             table.server_sends(bytes);
         }
         if mode == PoolMode::Session && !table.over {
             let shown = table.to_client.bytes.len() + table.from_server.len();
-            assert_eq!(
-                shown, told,
-                "in session mode a client sees all that its server says"
-            );
+            assert_eq!(shown, told, "in session mode a client sees all that its server says");
         }
         table.settle();
     }
@@ -240,9 +211,8 @@ mod tests {
             reply::frame(&mut out, tag, |out| out.extend_from_slice(&body));
             out
         };
-        let huge = |(tag, length, body): (u8, u32, Vec<u8>)| {
-            [&[tag][..], &length.to_be_bytes(), &body].concat()
-        };
+        let huge =
+            |(tag, length, body): (u8, u32, Vec<u8>)| [&[tag][..], &length.to_be_bytes(), &body].concat();
         let frames = vec((select(tags), body()).prop_map(frame), 1..4);
         prop_oneof![
             8 => frames.prop_map(|frames| frames.concat()),
@@ -260,8 +230,7 @@ mod tests {
             bytes
         };
         let events = vec(prop_oneof![3 => client, 2 => server].prop_map(event), 0..12);
-        (any::<u8>(), events)
-            .prop_map(|(choices, events)| [vec![choices], events.concat()].concat())
+        (any::<u8>(), events).prop_map(|(choices, events)| [vec![choices], events.concat()].concat())
     }
 
     /// Closing a statement costs no message to the server, but its answer has a place among the others. Rows

@@ -36,10 +36,7 @@ impl Session {
                 Ok(Some(head)) => head,
                 Ok(None) => break Need::Bytes(HEADER),
                 Err(bad) => {
-                    break Need::Broken(format!(
-                        "a frame of type {} and length {}",
-                        bad.tag, bad.length
-                    ));
+                    break Need::Broken(format!("a frame of type {} and length {}", bad.tag, bad.length));
                 }
             };
             let end = head.size.min(rest.len());
@@ -81,13 +78,7 @@ impl Session {
     }
 
     /// Matches one answer with its question.
-    fn answer(
-        &mut self,
-        tag: u8,
-        body: &[u8],
-        input: &[u8],
-        desk: &mut Desk<'_>,
-    ) -> Result<Fate, String> {
+    fn answer(&mut self, tag: u8, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Result<Fate, String> {
         match tag {
             tag::NOTICE | tag::NOTIFICATION => return Ok(Fate::Show),
             tag::PARAMETER_STATUS => {
@@ -102,17 +93,14 @@ impl Session {
         self.kept = Kept::Nothing;
         self.show_fakes(input, desk);
         let exchange = &mut self.exchange;
-        let front =
-            |exchange: &super::exchange::Exchange| exchange.queue.front().map(|item| item.kind);
+        let front = |exchange: &super::exchange::Exchange| exchange.queue.front().map(|item| item.kind);
         let popped = match tag {
             tag::PARSE_COMPLETE => exchange.pop(Kind::Parse),
             tag::BIND_COMPLETE => exchange.pop(Kind::Bind),
             tag::CLOSE_COMPLETE => exchange.pop(Kind::Close),
             tag::NO_DATA => exchange.pop(Kind::Describe),
             tag::READY => return self.ready(body),
-            tag::ROW_DESCRIPTION if front(exchange) == Some(Kind::Describe) => {
-                exchange.pop(Kind::Describe)
-            }
+            tag::ROW_DESCRIPTION if front(exchange) == Some(Kind::Describe) => exchange.pop(Kind::Describe),
             tag::COMMAND_COMPLETE | tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED => {
                 if self.doubt.state {
                     self.note_discard(tag, body, desk.memory.as_deref_mut());
@@ -148,19 +136,13 @@ impl Session {
         match popped {
             Some(item) if item.hidden => Ok(Fate::Hide),
             Some(_) => Ok(Fate::Show),
-            None => Err(format!(
-                "an answer of type {} that was not asked for",
-                tag.escape_ascii()
-            )),
+            None => Err(format!("an answer of type {} that was not asked for", tag.escape_ascii())),
         }
     }
 
     fn ready(&mut self, body: &[u8]) -> Result<Fate, String> {
         let status = TxStatus::read(body).ok_or("a ReadyForQuery without a status")?;
-        let item = self
-            .exchange
-            .ready(status)
-            .ok_or("a ReadyForQuery that was not asked for")?;
+        let item = self.exchange.ready(status).ok_or("a ReadyForQuery that was not asked for")?;
         if status == TxStatus::Idle {
             self.doubt.local = false;
         }
@@ -181,11 +163,7 @@ impl Session {
         self.exchange.drop_copy_ends();
         let fatal = matches!(error_field(body, b'V'), Some(b"FATAL" | b"PANIC"));
         self.server_said_goodbye |= fatal;
-        let simple = self
-            .exchange
-            .queue
-            .front()
-            .is_none_or(|item| item.kind.ends_with_ready());
+        let simple = self.exchange.queue.front().is_none_or(|item| item.kind.ends_with_ready());
         if simple {
             self.exchange.copying_in = false;
         } else if !fatal {

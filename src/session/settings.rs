@@ -35,28 +35,16 @@ fn options(text: &[u8], settings: &mut BTreeMap<Text, Text>) -> Result<(), Strin
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let pair = if word == b"-c" {
-            words
-                .next()
-                .ok_or("-c in options has nothing behind it")?
-                .as_slice()
-        } else if let Some(pair) = word
-            .strip_prefix(b"-c")
-            .or_else(|| word.strip_prefix(b"--"))
-        {
+            words.next().ok_or("-c in options has nothing behind it")?.as_slice()
+        } else if let Some(pair) = word.strip_prefix(b"-c").or_else(|| word.strip_prefix(b"--")) {
             pair
         } else {
-            return Err(format!(
-                "invalid command-line argument in options: {}",
-                lossy(word)
-            ));
+            return Err(format!("invalid command-line argument in options: {}", lossy(word)));
         };
         let Some(at) = pair.iter().position(|&byte| byte == b'=') else {
             return Err(format!("--{} requires a value", lossy(pair)));
         };
-        let name: Vec<u8> = pair[..at]
-            .iter()
-            .map(|&byte| if byte == b'-' { b'_' } else { byte })
-            .collect();
+        let name: Vec<u8> = pair[..at].iter().map(|&byte| if byte == b'-' { b'_' } else { byte }).collect();
         settings.insert(name.into(), pair[at + 1..].into());
     }
     Ok(())
@@ -70,11 +58,7 @@ fn split(text: &[u8]) -> Vec<Vec<u8>> {
         if byte.is_ascii_whitespace() || byte == b'\x0b' {
             words.extend(word.take());
         } else {
-            let escaped = if byte == b'\\' {
-                bytes.next().copied()
-            } else {
-                Some(byte)
-            };
+            let escaped = if byte == b'\\' { bytes.next().copied() } else { Some(byte) };
             word.get_or_insert_default().extend(escaped);
         }
     }
@@ -159,10 +143,7 @@ pub fn answer(rows: &[Row]) -> State {
     if settings.keys().filter(|name| name.contains(&b'.')).count() > CUSTOM_MAX {
         pins.push(PinReason::Unknown);
     }
-    State {
-        baggage: Baggage::new(settings, prepared),
-        pins,
-    }
+    State { baggage: Baggage::new(settings, prepared), pins }
 }
 
 /// Whether running this text again does nothing but PREPARE. PostgreSQL keeps the whole string that was
@@ -194,10 +175,7 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<Text, Text> {
-        pairs
-            .iter()
-            .map(|(a, b)| (a.as_bytes().into(), b.as_bytes().into()))
-            .collect()
+        pairs.iter().map(|(a, b)| (a.as_bytes().into(), b.as_bytes().into())).collect()
     }
 
     #[test]
@@ -210,12 +188,7 @@ mod tests {
             (b"options", b"-c a.b=x\\ y --work-mem=4MB -cgeqo=off"),
         ];
         let settings = startup(&parameters).expect("well-formed");
-        let expected = [
-            ("TimeZone", "UTC"),
-            ("a.b", "x y"),
-            ("geqo", "off"),
-            ("work_mem", "4MB"),
-        ];
+        let expected = [("TimeZone", "UTC"), ("a.b", "x y"), ("geqo", "off"), ("work_mem", "4MB")];
         assert_eq!(settings, map(&expected));
         assert!(startup(&[(b"options", b"-x")]).is_err());
         assert!(startup(&[(b"options", b"-c")]).is_err());
@@ -234,10 +207,7 @@ mod tests {
             row("l", None, None),
             row("p", Some("q"), Some("begin; prepare q as select 1")),
         ]);
-        let expected = Baggage::new(
-            map(&[("TimeZone", "UTC")]),
-            map(&[("p", "PREPARE p AS select 1;")]),
-        );
+        let expected = Baggage::new(map(&[("TimeZone", "UTC")]), map(&[("p", "PREPARE p AS select 1;")]));
         assert_eq!(state.baggage, expected);
         assert_eq!(state.pins, [PinReason::AdvisoryLock, PinReason::Unknown]);
     }

@@ -102,10 +102,7 @@ fn is_word(byte: u8) -> bool {
 
 /// The word at the front of `text`, and what follows it.
 fn word(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = text
-        .iter()
-        .position(|&byte| !is_word(byte))
-        .unwrap_or(text.len());
+    let end = text.iter().position(|&byte| !is_word(byte)).unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -141,21 +138,12 @@ fn first_words(text: &[u8]) -> Traits {
 fn set(rest: &[u8]) -> Traits {
     let (second, _) = word(skip_blank(rest));
     let local = ["local", "transaction", "constraints"];
-    if local
-        .iter()
-        .any(|keyword| second.eq_ignore_ascii_case(keyword.as_bytes()))
-    {
+    if local.iter().any(|keyword| second.eq_ignore_ascii_case(keyword.as_bytes())) {
         Traits::LOCAL
     } else {
         // SET x TO DEFAULT returns to the start-up value, like RESET.
-        let default = rest
-            .windows(7)
-            .any(|word| word.eq_ignore_ascii_case(b"default"));
-        let resets = if default {
-            Traits::RESETS
-        } else {
-            Traits::NONE
-        };
+        let default = rest.windows(7).any(|word| word.eq_ignore_ascii_case(b"default"));
+        let resets = if default { Traits::RESETS } else { Traits::NONE };
         Traits::STATE.with(resets)
     }
 }
@@ -163,11 +151,7 @@ fn set(rest: &[u8]) -> Traits {
 /// PREPARE TRANSACTION leaves nothing in the session; the locks it takes belong to the transaction.
 fn prepare(rest: &[u8]) -> Traits {
     let (second, _) = word(skip_blank(rest));
-    if second.eq_ignore_ascii_case(b"transaction") {
-        Traits::NONE
-    } else {
-        Traits::STATE
-    }
+    if second.eq_ignore_ascii_case(b"transaction") { Traits::NONE } else { Traits::STATE }
 }
 
 /// Words that matter wherever they stand, since functions and clauses can be anywhere.
@@ -211,8 +195,7 @@ pub fn dotted(text: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn starts_a_name(part: &[u8]) -> bool {
-    part.first()
-        .is_some_and(|&byte| byte == b'_' || byte.is_ascii_alphabetic() || byte >= 0x80)
+    part.first().is_some_and(|&byte| byte == b'_' || byte.is_ascii_alphabetic() || byte >= 0x80)
 }
 
 fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
@@ -224,11 +207,7 @@ fn temporary(before: &[u8], after: &[u8]) -> bool {
     if before.len() >= 3 && before[before.len() - 3..].eq_ignore_ascii_case(b"pg_") {
         return true;
     }
-    let tail = if starts_with_ignore_case(after, b"orary") {
-        &after[5..]
-    } else {
-        after
-    };
+    let tail = if starts_with_ignore_case(after, b"orary") { &after[5..] } else { after };
     !tail.first().is_some_and(|&byte| is_word(byte))
         && follows(before, &["create", "local", "global", "into", "replace"])
 }
@@ -242,21 +221,12 @@ fn follows(before: &[u8], keywords: &[&str]) -> bool {
     match trimmed.last() {
         None => false,
         Some(&byte) if is_word(byte) => {
-            let start = trimmed
-                .iter()
-                .rposition(|&byte| !is_word(byte))
-                .map_or(0, |at| at + 1);
+            let start = trimmed.iter().rposition(|&byte| !is_word(byte)).map_or(0, |at| at + 1);
             let previous = &trimmed[start..];
-            let line = trimmed
-                .iter()
-                .rposition(|&byte| byte == b'\n')
-                .map_or(0, |at| at + 1);
+            let line = trimmed.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
             // A line comment may hide the keyword that really precedes.
             let commented = line < start && memchr::memmem::find(&trimmed[line..], b"--").is_some();
-            commented
-                || keywords
-                    .iter()
-                    .any(|keyword| previous.eq_ignore_ascii_case(keyword.as_bytes()))
+            commented || keywords.iter().any(|keyword| previous.eq_ignore_ascii_case(keyword.as_bytes()))
         }
         Some(&byte) => byte == b'/' || byte == b'\x0b',
     }

@@ -49,12 +49,7 @@ pub fn of(text: &[u8]) -> Option<Named> {
     }
     let tail = skip_blank(&rest[length..]);
     let tail = tail.strip_prefix(b";").unwrap_or(tail);
-    Some(Named {
-        verb,
-        name,
-        at: start..start + length,
-        alone: skip_blank(tail).is_empty(),
-    })
+    Some(Named { verb, name, at: start..start + length, alone: skip_blank(tail).is_empty() })
 }
 
 /// The identifier at the front, as PostgreSQL reads it, and its length in the text.
@@ -89,28 +84,10 @@ mod tests {
     #[test]
     fn names_in_sql() {
         check("DEALLOCATE a1", Verb::Deallocate, "a1", "a1", true);
-        check(
-            "deallocate prepare \"Pdo\"\"1\" ; -- x",
-            Verb::Deallocate,
-            "Pdo\"1",
-            "\"Pdo\"\"1\"",
-            true,
-        );
+        check("deallocate prepare \"Pdo\"\"1\" ; -- x", Verb::Deallocate, "Pdo\"1", "\"Pdo\"\"1\"", true);
         check("DEALLOCATE ALL;", Verb::DeallocateAll, "all", "ALL", true);
-        check(
-            "deallocate \"all\"",
-            Verb::Deallocate,
-            "all",
-            "\"all\"",
-            true,
-        );
-        check(
-            "deallocate prepare",
-            Verb::Deallocate,
-            "prepare",
-            "prepare",
-            true,
-        );
+        check("deallocate \"all\"", Verb::Deallocate, "all", "\"all\"", true);
+        check("deallocate prepare", Verb::Deallocate, "prepare", "prepare", true);
         check("execute P1(1, 2)", Verb::Execute, "p1", "P1", false);
         check("DEALLOCATE a; select 1", Verb::Deallocate, "a", "a", false);
         assert_eq!(of(b"select 1"), None);

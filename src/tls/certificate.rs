@@ -6,10 +6,10 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{
-    OID_HASH_SHA1, OID_NIST_HASH_SHA256, OID_NIST_HASH_SHA384, OID_NIST_HASH_SHA512,
-    OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA,
-    OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256,
-    OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512, Oid, asn1_rs::oid,
+    OID_HASH_SHA1, OID_NIST_HASH_SHA256, OID_NIST_HASH_SHA384, OID_NIST_HASH_SHA512, OID_PKCS1_MD5WITHRSAENC,
+    OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA,
+    OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512,
+    Oid, asn1_rs::oid,
 };
 use x509_parser::prelude::FromDer;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
@@ -61,9 +61,8 @@ pub(super) fn is_valid_at(certificate: &CertificateDer<'_>, seconds: u64) -> boo
         return false;
     };
     let validity = parsed.validity();
-    i64::try_from(seconds).is_ok_and(|now| {
-        validity.not_before.timestamp() <= now && now <= validity.not_after.timestamp()
-    })
+    i64::try_from(seconds)
+        .is_ok_and(|now| validity.not_before.timestamp() <= now && now <= validity.not_after.timestamp())
 }
 
 /// `hash` is the identifier of a signature with its hash function, or of the hash function alone.
@@ -80,17 +79,9 @@ fn digest(hash: &Oid<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
         OID_HASH_SHA1,
     ]) {
         Some(Sha256::digest(bytes).to_vec())
-    } else if is(&[
-        OID_PKCS1_SHA384WITHRSA,
-        OID_SIG_ECDSA_WITH_SHA384,
-        OID_NIST_HASH_SHA384,
-    ]) {
+    } else if is(&[OID_PKCS1_SHA384WITHRSA, OID_SIG_ECDSA_WITH_SHA384, OID_NIST_HASH_SHA384]) {
         Some(Sha384::digest(bytes).to_vec())
-    } else if is(&[
-        OID_PKCS1_SHA512WITHRSA,
-        OID_SIG_ECDSA_WITH_SHA512,
-        OID_NIST_HASH_SHA512,
-    ]) {
+    } else if is(&[OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA512, OID_NIST_HASH_SHA512]) {
         Some(Sha512::digest(bytes).to_vec())
     } else {
         None

@@ -26,10 +26,7 @@ pub fn connector(settings: &ServerTls) -> Result<Option<Arc<ClientConfig>>, TlsE
             ));
         }
     };
-    let verifier = Verifier {
-        provider: provider(),
-        trust,
-    };
+    let verifier = Verifier { provider: provider(), trust };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Settings(format!("no TLS version is usable: {error}")))?
@@ -38,23 +35,16 @@ pub fn connector(settings: &ServerTls) -> Result<Option<Arc<ClientConfig>>, TlsE
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match (&settings.cert, &settings.key) {
         (None, None) => builder.with_no_client_auth(),
-        (Some(cert), Some(key)) => builder
-            .with_client_auth_cert(files::certificates(cert)?, files::private_key(key)?)
-            .map_err(|error| {
-                files::content(
-                    key,
-                    format!("it does not go with {}: {error}", cert.display()),
-                )
-            })?,
+        (Some(cert), Some(key)) => {
+            builder.with_client_auth_cert(files::certificates(cert)?, files::private_key(key)?).map_err(
+                |error| files::content(key, format!("it does not go with {}: {error}", cert.display())),
+            )?
+        }
         (Some(_), None) => {
-            return Err(TlsError::Settings(
-                "tls has `cert` without `key`: give both".into(),
-            ));
+            return Err(TlsError::Settings("tls has `cert` without `key`: give both".into()));
         }
         (None, Some(_)) => {
-            return Err(TlsError::Settings(
-                "tls has `key` without `cert`: give both".into(),
-            ));
+            return Err(TlsError::Settings("tls has `key` without `cert`: give both".into()));
         }
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -72,9 +62,5 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
 
 fn authorities(path: &Path, check_name: bool) -> Result<Trust, TlsError> {
     let (roots, listed) = files::authorities(path)?;
-    Ok(Trust::Authorities {
-        roots,
-        listed,
-        check_name,
-    })
+    Ok(Trust::Authorities { roots, listed, check_name })
 }

@@ -16,10 +16,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| content(path, pem_problem(&error)))?;
     if certificates.is_empty() {
-        return Err(content(
-            path,
-            "no BEGIN CERTIFICATE in it; a PEM file is needed",
-        ));
+        return Err(content(path, "no BEGIN CERTIFICATE in it; a PEM file is needed"));
     }
     Ok(certificates)
 }
@@ -32,17 +29,13 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
             path,
             "the key is encrypted and pgweir asks for no passphrase; decrypt it with `openssl pkey`",
         ),
-        pem::Error::NoItemsFound => {
-            content(path, "no BEGIN PRIVATE KEY in it; a PEM file is needed")
-        }
+        pem::Error::NoItemsFound => content(path, "no BEGIN PRIVATE KEY in it; a PEM file is needed"),
         other => content(path, pem_problem(&other)),
     })
 }
 
 /// The trust anchors of a file, at least one, and the certificates themselves.
-pub(super) fn authorities(
-    path: &Path,
-) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
+pub(super) fn authorities(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let certificates = certificates(path)?;
     let mut store = RootCertStore::empty();
     for (index, certificate) in certificates.iter().enumerate() {
@@ -54,17 +47,11 @@ pub(super) fn authorities(
 }
 
 pub(super) fn content(path: &Path, problem: impl Into<String>) -> TlsError {
-    TlsError::Content {
-        path: path.to_owned(),
-        problem: problem.into(),
-    }
+    TlsError::Content { path: path.to_owned(), problem: problem.into() }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
 fn holds(text: &[u8], words: &[u8]) -> bool {

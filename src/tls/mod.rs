@@ -26,10 +26,7 @@ pub const ALPN: &[u8] = b"postgresql";
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read {}: {source}", .path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {problem}", .path.display())]
     Content { path: PathBuf, problem: String },
     #[error("{0}")]

@@ -44,12 +44,11 @@ impl Acceptor {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let (roots, _) = files::authorities(path)?;
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-                        // Who has no certificate may still have a password: `auth` decides.
-                        .allow_unauthenticated()
-                        .build()
-                        .map_err(|error| files::content(path, error.to_string()))?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+                    // Who has no certificate may still have a password: `auth` decides.
+                    .allow_unauthenticated()
+                    .build()
+                    .map_err(|error| files::content(path, error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
@@ -63,10 +62,7 @@ impl Acceptor {
         config.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
         // One is enough for a driver that resumes; most do not, and each costs a record.
         config.send_tls13_tickets = 1;
-        Ok(Acceptor {
-            config: Arc::new(config),
-            channel_binding: binding,
-        })
+        Ok(Acceptor { config: Arc::new(config), channel_binding: binding })
     }
 }
 
@@ -78,9 +74,7 @@ pub struct AcceptorSource {
 
 impl AcceptorSource {
     pub fn load(settings: &ClientTls) -> Result<Self, TlsError> {
-        Ok(AcceptorSource {
-            current: RwLock::new(Arc::new(Acceptor::load(settings)?)),
-        })
+        Ok(AcceptorSource { current: RwLock::new(Arc::new(Acceptor::load(settings)?)) })
     }
 
     /// For one new connection.

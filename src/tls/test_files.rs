@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 use tempfile::TempDir;
 
@@ -23,10 +22,7 @@ impl Folder {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
-        let made = Folder {
-            folder: tempfile::tempdir().unwrap(),
-            authority: Issuer::new(params, key),
-        };
+        let made = Folder { folder: tempfile::tempdir().unwrap(), authority: Issuer::new(params, key) };
         made.write("ca.pem", &certificate.pem());
         made.issue("server", "", &["db.example.org", "127.0.0.1"]);
         made
@@ -45,13 +41,9 @@ impl Folder {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.authority).unwrap();
         self.write(&format!("{file}.pem"), &certificate.pem());
         self.write(&format!("{file}.key"), &key.serialize_pem());
@@ -63,9 +55,7 @@ impl Folder {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         if expired {
             params.not_after = rcgen::date_time_ymd(2000, 1, 1);
         }
@@ -84,11 +74,6 @@ impl Folder {
     }
 
     pub(super) fn towards_servers(&self, mode: SslMode, ca: Option<&str>) -> ServerTls {
-        ServerTls {
-            mode,
-            ca: ca.map(|name| self.path(name)),
-            cert: None,
-            key: None,
-        }
+        ServerTls { mode, ca: ca.map(|name| self.path(name)), cert: None, key: None }
     }
 }

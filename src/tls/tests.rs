@@ -23,15 +23,11 @@ fn handshake(
         let mut cable = Vec::new();
         client.write_tls(&mut cable).unwrap();
         server.read_tls(&mut cable.as_slice()).unwrap();
-        server
-            .process_new_packets()
-            .map_err(|error| format!("server: {error}"))?;
+        server.process_new_packets().map_err(|error| format!("server: {error}"))?;
         let mut cable = Vec::new();
         server.write_tls(&mut cable).unwrap();
         client.read_tls(&mut cable.as_slice()).unwrap();
-        client
-            .process_new_packets()
-            .map_err(|error| format!("client: {error}"))?;
+        client.process_new_packets().map_err(|error| format!("client: {error}"))?;
     }
     assert!(!client.is_handshaking() && !server.is_handshaking());
     Ok((client, server))
@@ -75,11 +71,7 @@ fn each_mode_trusts_what_libpq_trusts() {
     for (file, mode, ca, host, works) in cases {
         let acceptor = Acceptor::load(&files.towards_clients(file)).unwrap();
         let outcome = attempt(&acceptor, &files.towards_servers(mode, ca), host);
-        assert_eq!(
-            outcome.is_ok(),
-            works,
-            "{file} {mode:?} {ca:?} {host}: {outcome:?}"
-        );
+        assert_eq!(outcome.is_ok(), works, "{file} {mode:?} {ca:?} {host}: {outcome:?}");
     }
     assert!(connector(&ServerTls::default()).unwrap().is_some());
     let disabled = files.towards_servers(SslMode::Disable, None);
@@ -90,9 +82,7 @@ fn each_mode_trusts_what_libpq_trusts() {
 fn both_ends_compute_the_same_channel_binding_and_agree_on_alpn() {
     let files = Folder::new();
     let acceptor = Acceptor::load(&files.towards_clients("server")).unwrap();
-    let config = connector(&files.towards_servers(SslMode::Require, None))
-        .unwrap()
-        .unwrap();
+    let config = connector(&files.towards_servers(SslMode::Require, None)).unwrap().unwrap();
     let (client, server) = handshake(&acceptor, config, "x").unwrap();
     let seen = client.peer_certificates().unwrap();
     assert_eq!(channel_binding(&seen[0]), acceptor.channel_binding);
@@ -105,9 +95,7 @@ fn both_ends_compute_the_same_channel_binding_and_agree_on_alpn() {
 fn alpn_may_be_missing_but_not_wrong() {
     let files = Folder::new();
     let acceptor = Acceptor::load(&files.towards_clients("server")).unwrap();
-    let config = connector(&files.towards_servers(SslMode::Require, None))
-        .unwrap()
-        .unwrap();
+    let config = connector(&files.towards_servers(SslMode::Require, None)).unwrap().unwrap();
     for (protocols, works) in [(vec![], true), (vec![b"h2".to_vec()], false)] {
         let mut config = ClientConfig::clone(&config);
         config.alpn_protocols = protocols;
@@ -125,10 +113,7 @@ fn client_certificates_name_their_user() {
     let strangers = Folder::new();
     files.issue("app", "app", &[]);
     strangers.issue("app", "app", &[]);
-    let settings = ClientTls {
-        client_ca: Some(files.path("ca.pem")),
-        ..files.towards_clients("server")
-    };
+    let settings = ClientTls { client_ca: Some(files.path("ca.pem")), ..files.towards_clients("server") };
     let asks = Acceptor::load(&settings).unwrap();
     let ignores = Acceptor::load(&files.towards_clients("server")).unwrap();
     let with = |owner: &Folder| {
@@ -139,34 +124,22 @@ fn client_certificates_name_their_user() {
         };
         connector(&settings).unwrap().unwrap()
     };
-    let without = connector(&files.towards_servers(SslMode::Require, None))
-        .unwrap()
-        .unwrap();
+    let without = connector(&files.towards_servers(SslMode::Require, None)).unwrap().unwrap();
     let name = |acceptor: &Acceptor, config: Arc<ClientConfig>| {
-        handshake(acceptor, config, "x").map(|(_, server)| {
-            server
-                .peer_certificates()
-                .and_then(|chain| common_name(&chain[0]))
-        })
+        handshake(acceptor, config, "x")
+            .map(|(_, server)| server.peer_certificates().and_then(|chain| common_name(&chain[0])))
     };
     assert_eq!(name(&asks, with(&files)), Ok(Some("app".into())));
     assert_eq!(name(&asks, without), Ok(None));
     assert_eq!(name(&ignores, with(&files)), Ok(None));
-    assert!(
-        name(&asks, with(&strangers))
-            .unwrap_err()
-            .starts_with("server: ")
-    );
+    assert!(name(&asks, with(&strangers)).unwrap_err().starts_with("server: "));
 }
 
 #[test]
 fn sessions_resume_and_keep_the_certificate() {
     let files = Folder::new();
     files.issue("app", "app", &[]);
-    let settings = ClientTls {
-        client_ca: Some(files.path("ca.pem")),
-        ..files.towards_clients("server")
-    };
+    let settings = ClientTls { client_ca: Some(files.path("ca.pem")), ..files.towards_clients("server") };
     let source = AcceptorSource::load(&settings).unwrap();
     let client_side = ServerTls {
         cert: Some(files.path("app.pem")),
@@ -175,11 +148,8 @@ fn sessions_resume_and_keep_the_certificate() {
     };
     let config = connector(&client_side).unwrap().unwrap();
     let kind = |source: &AcceptorSource| {
-        let (client, server) =
-            handshake(&source.current(), config.clone(), "db.example.org").unwrap();
-        let user = server
-            .peer_certificates()
-            .and_then(|chain| common_name(&chain[0]));
+        let (client, server) = handshake(&source.current(), config.clone(), "db.example.org").unwrap();
+        let user = server.peer_certificates().and_then(|chain| common_name(&chain[0]));
         assert_eq!(user.as_deref(), Some("app"));
         assert!(client.peer_certificates().is_some());
         server.handshake_kind()
@@ -202,14 +172,9 @@ fn reload_is_for_new_connections_and_a_bad_one_changes_nothing() {
 
     let certificate = files.issue("server", "", &["db.example.org"]);
     source.reload(&settings).unwrap();
-    assert_eq!(
-        source.current().channel_binding,
-        channel_binding(certificate.der())
-    );
+    assert_eq!(source.current().channel_binding, channel_binding(certificate.der()));
     // A connection that took the old configuration still finishes with it.
-    let config = connector(&files.towards_servers(SslMode::Require, None))
-        .unwrap()
-        .unwrap();
+    let config = connector(&files.towards_servers(SslMode::Require, None)).unwrap().unwrap();
     let (client, _) = handshake(&before, config, "x").unwrap();
     let seen = client.peer_certificates().unwrap();
     assert_eq!(channel_binding(&seen[0]), before.channel_binding);
@@ -217,12 +182,7 @@ fn reload_is_for_new_connections_and_a_bad_one_changes_nothing() {
 }
 
 /// Files of certificate, key and client CA, and how the error has to go on behind the folder.
-type Wrong = (
-    &'static str,
-    &'static str,
-    Option<&'static str>,
-    &'static str,
-);
+type Wrong = (&'static str, &'static str, Option<&'static str>, &'static str);
 
 #[rustfmt::skip]
 const WRONG: [Wrong; 10] = [
@@ -264,22 +224,12 @@ fn errors_towards_servers_name_file_or_setting() {
     let files = Folder::new();
     files.issue("other", "", &[]);
     let problem = |settings: &ServerTls| connector(settings).unwrap_err().to_string();
-    let half = ServerTls {
-        cert: Some(files.path("server.pem")),
-        ..files.towards_servers(SslMode::Require, None)
-    };
+    let half =
+        ServerTls { cert: Some(files.path("server.pem")), ..files.towards_servers(SslMode::Require, None) };
     assert!(problem(&half).contains("without `key`"));
-    let mixed = ServerTls {
-        key: Some(files.path("other.key")),
-        ..half
-    };
+    let mixed = ServerTls { key: Some(files.path("other.key")), ..half };
     assert!(problem(&mixed).contains("other.key: it does not go with"));
     let blind = files.towards_servers(SslMode::VerifyFull, None);
     assert!(problem(&blind).contains("need `ca`"));
-    assert!(
-        server_name("a b")
-            .unwrap_err()
-            .to_string()
-            .contains("\"a b\"")
-    );
+    assert!(server_name("a b").unwrap_err().to_string().contains("\"a b\""));
 }

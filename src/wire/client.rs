@@ -53,11 +53,7 @@ impl<'a> Bind<'a> {
     pub fn read(body: &'a [u8]) -> Option<Self> {
         let (portal, rest) = cstr(body)?;
         let (statement, rest) = cstr(rest)?;
-        Some(Bind {
-            portal,
-            statement,
-            rest,
-        })
+        Some(Bind { portal, statement, rest })
     }
 
     /// The parameter values, `None` for NULL; ends early when the message is cut or wrong.
@@ -123,15 +119,8 @@ pub fn query_text(body: &[u8]) -> Option<&[u8]> {
 pub enum Opening<'a> {
     Ssl,
     Gss,
-    Cancel {
-        pid: i32,
-        secret: &'a [u8],
-    },
-    Startup {
-        major: u16,
-        minor: u16,
-        parameters: Vec<(&'a [u8], &'a [u8])>,
-    },
+    Cancel { pid: i32, secret: &'a [u8] },
+    Startup { major: u16, minor: u16, parameters: Vec<(&'a [u8], &'a [u8])> },
 }
 
 const SSL_REQUEST: i32 = 80_877_103;
@@ -149,18 +138,12 @@ pub fn opening(body: &[u8]) -> Option<Opening<'_>> {
         GSS_REQUEST if rest.is_empty() => Some(Opening::Gss),
         CANCEL_REQUEST => {
             let (pid, secret) = int32(rest)?;
-            (4..=256)
-                .contains(&secret.len())
-                .then_some(Opening::Cancel { pid, secret })
+            (4..=256).contains(&secret.len()).then_some(Opening::Cancel { pid, secret })
         }
         _ => {
             let parameters = parameters(rest)?;
             let (major, minor) = ((code >> 16) as u16, code as u16);
-            Some(Opening::Startup {
-                major,
-                minor,
-                parameters,
-            })
+            Some(Opening::Startup { major, minor, parameters })
         }
     }
 }
@@ -204,19 +187,8 @@ mod tests {
     fn openings() {
         assert_eq!(opening(&80_877_103i32.to_be_bytes()), Some(Opening::Ssl));
         let startup = opening(b"\0\x03\0\0user\0a\0\0").expect("well-formed");
-        assert_eq!(
-            startup,
-            Opening::Startup {
-                major: 3,
-                minor: 0,
-                parameters: vec![(b"user", b"a")]
-            }
-        );
+        assert_eq!(startup, Opening::Startup { major: 3, minor: 0, parameters: vec![(b"user", b"a")] });
         assert_eq!(opening(b"\0\x03\0\0user\0a\0"), None);
-        assert_eq!(
-            opening(b"\x04\xd2\x16\x2e\0\0\0\x07abc"),
-            None,
-            "a secret of 3 bytes"
-        );
+        assert_eq!(opening(b"\x04\xd2\x16\x2e\0\0\0\x07abc"), None, "a secret of 3 bytes");
     }
 }

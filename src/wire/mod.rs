@@ -40,10 +40,7 @@ pub fn head(bytes: &[u8]) -> Result<Option<Head>, BadLength> {
     if length < 4 || length as usize > FRAME_MAX {
         return Err(BadLength { tag, length });
     }
-    Ok(Some(Head {
-        tag,
-        size: 1 + length as usize,
-    }))
+    Ok(Some(Head { tag, size: 1 + length as usize }))
 }
 
 /// Splits a NUL-terminated string off the front of `bytes`; `None` when no NUL is there.
@@ -73,26 +70,8 @@ mod tests {
     fn a_header_is_read_only_when_whole_and_sane() {
         assert_eq!(head(b"Z\0\0\0"), Ok(None));
         assert_eq!(head(b"Z\0\0\0\x05I"), Ok(Some(Head { tag: b'Z', size: 6 })));
-        assert_eq!(
-            head(b"Q\0\0\0\x03"),
-            Err(BadLength {
-                tag: b'Q',
-                length: 3
-            })
-        );
-        assert_eq!(
-            head(b"Q\xff\xff\xff\xff"),
-            Err(BadLength {
-                tag: b'Q',
-                length: -1
-            })
-        );
-        assert_eq!(
-            head(b"Q\x40\0\0\0"),
-            Err(BadLength {
-                tag: b'Q',
-                length: 0x4000_0000
-            })
-        );
+        assert_eq!(head(b"Q\0\0\0\x03"), Err(BadLength { tag: b'Q', length: 3 }));
+        assert_eq!(head(b"Q\xff\xff\xff\xff"), Err(BadLength { tag: b'Q', length: -1 }));
+        assert_eq!(head(b"Q\x40\0\0\0"), Err(BadLength { tag: b'Q', length: 0x4000_0000 }));
     }
 }

@@ -34,12 +34,7 @@ fn views(body: &[u8]) {
     if let Some(bind) = Bind::read(body) {
         let total = bind.portal.len() + 1 + bind.statement.len() + 1 + bind.rest.len();
         assert_eq!(total, body.len());
-        let held: usize = bind
-            .values()
-            .iter()
-            .flatten()
-            .map(|value| value.len())
-            .sum();
+        let held: usize = bind.values().iter().flatten().map(|value| value.len()).sum();
         assert!(held <= bind.rest.len());
     }
     if let Some(target) = Target::read(body) {
@@ -66,9 +61,7 @@ pub fn start(body: &[u8]) {
     match opening(body) {
         Some(Opening::Cancel { secret, .. }) => assert!((4..=256).contains(&secret.len())),
         Some(Opening::Startup { parameters, .. }) => {
-            let pairs = parameters
-                .iter()
-                .map(|(name, value)| name.len() + value.len() + 2);
+            let pairs = parameters.iter().map(|(name, value)| name.len() + value.len() + 2);
             assert_eq!(pairs.sum::<usize>() + 5, body.len());
             assert!(parameters.iter().all(|(name, _)| !name.is_empty()));
         }

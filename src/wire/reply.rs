@@ -143,22 +143,10 @@ mod tests {
     fn frames_have_the_length_of_their_body() {
         let mut out = Vec::new();
         parse(&mut out, b"n", b"select 1", b"\0\0");
-        assert_eq!(
-            crate::wire::head(&out),
-            Ok(Some(crate::wire::Head {
-                tag: b'P',
-                size: out.len()
-            }))
-        );
+        assert_eq!(crate::wire::head(&out), Ok(Some(crate::wire::Head { tag: b'P', size: out.len() })));
         out.clear();
         bind_head(&mut out, b"", b"s", 7);
-        assert_eq!(
-            crate::wire::head(&out),
-            Ok(Some(crate::wire::Head {
-                tag: b'B',
-                size: out.len() + 7
-            }))
-        );
+        assert_eq!(crate::wire::head(&out), Ok(Some(crate::wire::Head { tag: b'B', size: out.len() + 7 })));
     }
 
     #[test]
@@ -167,13 +155,7 @@ mod tests {
         error(&mut out, &ClientError::fatal("53300", "full").hint("wait"));
         let body = &out[5..];
         assert_eq!(crate::wire::server::sqlstate(body), *b"53300");
-        assert_eq!(
-            crate::wire::server::error_field(body, b'H'),
-            Some(&b"wait"[..])
-        );
-        assert_eq!(
-            crate::wire::head(&out).ok().flatten().map(|head| head.size),
-            Some(out.len())
-        );
+        assert_eq!(crate::wire::server::error_field(body, b'H'), Some(&b"wait"[..]));
+        assert_eq!(crate::wire::head(&out).ok().flatten().map(|head| head.size), Some(out.len()));
     }
 }

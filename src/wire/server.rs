@@ -77,9 +77,7 @@ pub fn error_field(body: &[u8], field: u8) -> Option<&[u8]> {
 
 /// The SQLSTATE of an error's body; `XX000` when the server left it out.
 pub fn sqlstate(body: &[u8]) -> [u8; 5] {
-    error_field(body, b'C')
-        .and_then(|code| code.try_into().ok())
-        .unwrap_or(*b"XX000")
+    error_field(body, b'C').and_then(|code| code.try_into().ok()).unwrap_or(*b"XX000")
 }
 
 /// ParameterStatus: name and value.
@@ -125,10 +123,7 @@ mod tests {
 
     #[test]
     fn columns_of_a_row() {
-        assert_eq!(
-            columns(b"\0\x02\0\0\0\x01a\xff\xff\xff\xff"),
-            Some(vec![Some(&b"a"[..]), None])
-        );
+        assert_eq!(columns(b"\0\x02\0\0\0\x01a\xff\xff\xff\xff"), Some(vec![Some(&b"a"[..]), None]));
         assert_eq!(columns(b"\0\x01\0\0\0\x05a"), None);
     }
 }

@@ -117,9 +117,7 @@ pub fn ask(url: &str, query: &str) -> String {
 
 /// Connects and leaves the connection's driving to a task of the current runtime.
 pub async fn connect(url: &str) -> tokio_postgres::Client {
-    try_connect(url)
-        .await
-        .unwrap_or_else(|e| panic!("cannot connect: {}", explain(&e)))
+    try_connect(url).await.unwrap_or_else(|e| panic!("cannot connect: {}", explain(&e)))
 }
 
 pub async fn try_connect(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
@@ -144,9 +142,7 @@ fn on_own_runtime<T: Send>(work: impl Future<Output = T> + Send) -> T {
 
 /// tokio-postgres says only "db error" by itself.
 fn explain(error: &tokio_postgres::Error) -> String {
-    error
-        .as_db_error()
-        .map_or_else(|| error.to_string(), |e| e.to_string())
+    error.as_db_error().map_or_else(|| error.to_string(), |e| e.to_string())
 }
 
 extern "C" fn stop_shared() {

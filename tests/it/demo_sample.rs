@@ -22,20 +22,12 @@ async fn the_sample_loads_and_the_workload_runs_on_it() {
 }
 
 async fn check_workloads(client: &Client, upstream: &Upstream) {
-    let way = Way {
-        config: upstream.config(DIRECT_NAME),
-        counted: "application_name = 'pgweir-demo-direct'",
-    };
+    let way =
+        Way { config: upstream.config(DIRECT_NAME), counted: "application_name = 'pgweir-demo-direct'" };
     for workload in WORKLOADS {
-        let outcome = workload::run(workload, &way, client, Duration::from_secs(1))
-            .await
-            .unwrap();
+        let outcome = workload::run(workload, &way, client, Duration::from_secs(1)).await.unwrap();
         assert_eq!(outcome.errors, [].into(), "{}", workload.name);
-        assert!(
-            outcome.latencies_us.len() > workload.clients,
-            "{}",
-            workload.name
-        );
+        assert!(outcome.latencies_us.len() > workload.clients, "{}", workload.name);
         if !workload.reconnect {
             let clients = workload.clients as i64;
             assert_eq!(outcome.server_connections, clients, "{}", workload.name);
@@ -44,37 +36,17 @@ async fn check_workloads(client: &Client, upstream: &Upstream) {
     // The writes have arrived: more rows than the sample holds.
     let query = "SELECT (SELECT count(*) > 80000 FROM messages) \
                  AND (SELECT count(*) > 120000 FROM security_audit_logs)";
-    assert!(
-        client
-            .query_one(query, &[])
-            .await
-            .unwrap()
-            .get::<_, bool>(0)
-    );
+    assert!(client.query_one(query, &[]).await.unwrap().get::<_, bool>(0));
 }
 
 async fn check_load(client: &Client, url: &str) {
     assert!(!sample::is_loaded(client).await.unwrap());
     let (mut begun, mut ended) = (Vec::new(), Vec::new());
-    sample::load(
-        client,
-        |name| begun.push(name),
-        |step| ended.push(step.clone()),
-    )
-    .await
-    .unwrap();
+    sample::load(client, |name| begun.push(name), |step| ended.push(step.clone())).await.unwrap();
     assert!(sample::is_loaded(client).await.unwrap());
-    assert_eq!(
-        begun,
-        ended.iter().map(|step| step.name).collect::<Vec<_>>()
-    );
+    assert_eq!(begun, ended.iter().map(|step| step.name).collect::<Vec<_>>());
     for step in &ended {
-        println!(
-            "{:<20} {:>8} rows {:>7.2} s",
-            step.name,
-            step.rows,
-            step.took.as_secs_f64()
-        );
+        println!("{:<20} {:>8} rows {:>7.2} s", step.name, step.rows, step.took.as_secs_f64());
     }
     for (table, rows) in [
         ("organizations", 200),
@@ -91,10 +63,7 @@ async fn check_load(client: &Client, url: &str) {
         let step = ended.iter().find(|step| step.name == table).unwrap();
         assert_eq!(step.rows as i64, rows, "{table}");
         // The next row gets a key of its own.
-        let next = ask(
-            url,
-            &format!("SELECT nextval(pg_get_serial_sequence('{table}', 'id'))"),
-        );
+        let next = ask(url, &format!("SELECT nextval(pg_get_serial_sequence('{table}', 'id'))"));
         assert_eq!(next, (rows + 1).to_string(), "{table}");
     }
     expect(
@@ -110,10 +79,7 @@ async fn check_load(client: &Client, url: &str) {
           JOIN emission_sources s ON s.id = d.emission_source_id JOIN facilities f ON f.id = s.facility_id \
           GROUP BY f.organization_id) per_organization",
     );
-    expect(
-        url,
-        "SELECT count(*) = 10 AND bool_and(convalidated) FROM pg_constraint WHERE contype = 'f'",
-    );
+    expect(url, "SELECT count(*) = 10 AND bool_and(convalidated) FROM pg_constraint WHERE contype = 'f'");
 }
 
 fn expect(url: &str, query: &str) {
@@ -132,10 +98,7 @@ async fn a_running_server_gets_one_database_and_nothing_else() {
     let query = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database \
                  WHERE NOT datistemplate";
     assert_eq!(ask(&url, query), "pgweir_demo postgres");
-    assert_eq!(
-        ask(&url, "SELECT count(*) FROM pg_roles WHERE rolcanlogin"),
-        "1"
-    );
+    assert_eq!(ask(&url, "SELECT count(*) FROM pg_roles WHERE rolcanlogin"), "1");
 }
 
 #[tokio::test]

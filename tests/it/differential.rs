@@ -73,10 +73,7 @@ fn compare(mode: PoolMode, disturbed: bool, scripts: &[Script]) {
         let played = script.play(weir.port(), &through.name, Some(&oracle), disturb.as_mut());
         let outcome = played.and_then(|seen| differences(&oracle, &seen, script.late));
         if let Err(why) = outcome {
-            failures.push(format!(
-                "{} ({mode:?}, disturbed {disturbed}): {why}",
-                script.title
-            ));
+            failures.push(format!("{} ({mode:?}, disturbed {disturbed}): {why}", script.title));
         }
         compared += 1;
     }
@@ -96,11 +93,7 @@ fn differences(oracle: &Seen, seen: &Seen, late: bool) -> Result<(), String> {
     }
     for (at, (expected, found)) in oracle.iter().zip(seen).enumerate() {
         let mask = |frames: &[Vec<u8>]| -> Vec<Vec<u8>> {
-            frames
-                .iter()
-                .filter(|frame| !late || frame[0] != b'S')
-                .map(|frame| masked(frame))
-                .collect()
+            frames.iter().filter(|frame| !late || frame[0] != b'S').map(|frame| masked(frame)).collect()
         };
         if mask(expected) != mask(found) {
             return Err(format!(
@@ -114,11 +107,7 @@ fn differences(oracle: &Seen, seen: &Seen, late: bool) -> Result<(), String> {
     if oracle.len() == seen.len() {
         Ok(())
     } else {
-        Err(format!(
-            "{} waits, and {} through pgweir",
-            oracle.len(),
-            seen.len()
-        ))
+        Err(format!("{} waits, and {} through pgweir", oracle.len(), seen.len()))
     }
 }
 

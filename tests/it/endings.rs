@@ -23,22 +23,13 @@ fn ended_by(begun: Instant, client: &mut Raw) -> String {
     let fault = client.last_words();
     let took = begun.elapsed();
     assert_eq!(fault.severity, "FATAL");
-    assert!(
-        took > Duration::from_millis(190) && took < Duration::from_secs(8),
-        "{took:?}"
-    );
+    assert!(took > Duration::from_millis(190) && took < Duration::from_secs(8), "{took:?}");
     fault.sqlstate
 }
 
 #[test]
 fn each_timeout_ends_what_it_is_for() {
-    let cases = [
-        "query",
-        "transaction",
-        "idle_in_transaction",
-        "client_idle",
-        "login",
-    ];
+    let cases = ["query", "transaction", "idle_in_transaction", "client_idle", "login"];
     std::thread::scope(|scope| {
         for name in cases {
             scope.spawn(move || timeout(name));
@@ -49,11 +40,7 @@ fn each_timeout_ends_what_it_is_for() {
 fn timeout(name: &str) {
     let database = TestDatabase::new(name);
     let bound = if name == "login" { "1s" } else { "200ms" };
-    let weir = Weir::start(&plain(
-        &database,
-        "max_size: 2",
-        &format!("timeouts: {{{name}: {bound}}}"),
-    ));
+    let weir = Weir::start(&plain(&database, "max_size: 2", &format!("timeouts: {{{name}: {bound}}}")));
     if name == "login" {
         let mut silent = Raw::connect(weir.listen);
         let mut slow = Raw::connect(weir.listen);
@@ -91,11 +78,7 @@ fn timeout(name: &str) {
             let pid = client.query("BEGIN; SELECT pg_backend_pid()").rows[0].clone();
             assert_eq!(ended_by(begun, &mut client), "25P03");
             let mut next = weir.login(&database.name);
-            assert_eq!(
-                next.query("SELECT pg_backend_pid()").value(),
-                pid,
-                "rolled back and used again"
-            );
+            assert_eq!(next.query("SELECT pg_backend_pid()").value(), pid, "rolled back and used again");
         }
         _ => assert_eq!(ended_by(begun, &mut client), "57P05"),
     }
@@ -108,19 +91,10 @@ fn work(weir: &Weir, database: &str, rounds: &AtomicUsize, stop: &AtomicBool) ->
     let mut client = weir.login(database);
     let mut confirmed = 0;
     while !stop.load(Relaxed) {
-        for text in [
-            "BEGIN",
-            "INSERT INTO work VALUES (1)",
-            "INSERT INTO work VALUES (-1)",
-            "COMMIT",
-        ] {
+        for text in ["BEGIN", "INSERT INTO work VALUES (1)", "INSERT INTO work VALUES (-1)", "COMMIT"] {
             let reply = client.query(text);
             if let Some(fault) = &reply.error {
-                assert_eq!(
-                    (&*fault.sqlstate, reply.status),
-                    ("57P01", 0),
-                    "{text}: {fault:?}"
-                );
+                assert_eq!((&*fault.sqlstate, reply.status), ("57P01", 0), "{text}: {fault:?}");
                 assert_eq!(text, "BEGIN", "a transaction was torn");
                 return confirmed;
             }
@@ -136,11 +110,7 @@ fn work(weir: &Weir, database: &str, rounds: &AtomicUsize, stop: &AtomicBool) ->
 fn sigterm_lets_transactions_end() {
     let database = TestDatabase::new("sigterm");
     batch(&database.url(), &["CREATE TABLE work (n int)"]);
-    let mut weir = Weir::start(&plain(
-        &database,
-        "max_size: 3",
-        "timeouts: {shutdown: 25s}",
-    ));
+    let mut weir = Weir::start(&plain(&database, "max_size: 3", "timeouts: {shutdown: 25s}"));
     let mut holder = weir.login(&database.name);
     let mut idle = weir.login(&database.name);
     let mut pinned = weir.login(&database.name);
@@ -149,15 +119,11 @@ fn sigterm_lets_transactions_end() {
     holder.query("BEGIN");
     let (rounds, never) = (AtomicUsize::new(0), AtomicBool::new(false));
     let confirmed: usize = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..6)
-            .map(|_| scope.spawn(|| work(&weir, &database.name, &rounds, &never)))
-            .collect();
+        let workers: Vec<_> =
+            (0..6).map(|_| scope.spawn(|| work(&weir, &database.name, &rounds, &never))).collect();
         wait_for("work", || rounds.load(Relaxed) > 30);
         weir.signal(libc::SIGTERM);
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .sum()
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
     });
     assert_eq!(idle.last_words().sqlstate, "57P01");
     assert_eq!(pinned.last_words().sqlstate, "57P01");
@@ -171,18 +137,12 @@ fn sigterm_lets_transactions_end() {
     holder.expect(b'Z');
     assert_eq!(holder.last_words().sqlstate, "57P01");
     assert!(weir.ended().success());
-    let sum = ask(
-        &database.url(),
-        "SELECT sum(n) || ' ' || count(*) FROM work",
-    );
+    let sum = ask(&database.url(), "SELECT sum(n) || ' ' || count(*) FROM work");
     assert_eq!(sum, format!("0 {}", 2 * confirmed));
     assert_eq!(
         ask(
             &watch_url(),
-            &format!(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'",
-                database.name
-            )
+            &format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", database.name)
         ),
         "0"
     );
@@ -191,10 +151,7 @@ fn sigterm_lets_transactions_end() {
 #[test]
 fn the_bound_of_the_end_holds_and_a_second_signal_needs_none() {
     let database = TestDatabase::new("bound");
-    let cases = [
-        ("timeouts: {shutdown: 1s}", false),
-        ("timeouts: {shutdown: 10m}", true),
-    ];
+    let cases = [("timeouts: {shutdown: 1s}", false), ("timeouts: {shutdown: 10m}", true)];
     for (timeouts, twice) in cases {
         let mut weir = Weir::start(&plain(&database, "max_size: 2", timeouts));
         let mut open = weir.login(&database.name);
@@ -204,9 +161,7 @@ fn the_bound_of_the_end_holds_and_a_second_signal_needs_none() {
         busy.start_query("SELECT pg_sleep(20)");
         let mut waiting = weir.login(&database.name);
         waiting.start_query("SELECT 1");
-        wait_for("a place in the queue", || {
-            weir.metric("pgweir_clients_waiting", &[]) == 1.0
-        });
+        wait_for("a place in the queue", || weir.metric("pgweir_clients_waiting", &[]) == 1.0);
         let begun = Instant::now();
         weir.signal(libc::SIGTERM);
         if twice {
@@ -218,11 +173,7 @@ fn the_bound_of_the_end_holds_and_a_second_signal_needs_none() {
             assert_eq!(client.last_words().sqlstate, "57P01");
         }
         assert!(weir.ended().success());
-        assert!(
-            begun.elapsed() < Duration::from_secs(6),
-            "{:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
         wait_for("the statement is stopped", || !backend_runs(&pid));
     }
 }
@@ -237,34 +188,20 @@ fn a_reload_under_load_is_not_noticed() {
     holder.query("BEGIN");
     let (rounds, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let confirmed: usize = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..6)
-            .map(|_| scope.spawn(|| work(&weir, &database.name, &rounds, &stop)))
-            .collect();
-        for (at, pool) in [
-            "max_size: 4",
-            "max_size: 2",
-            "max_size: 3, max_prepared_statements: 7",
-        ]
-        .iter()
-        .enumerate()
+        let workers: Vec<_> =
+            (0..6).map(|_| scope.spawn(|| work(&weir, &database.name, &rounds, &stop))).collect();
+        for (at, pool) in
+            ["max_size: 4", "max_size: 2", "max_size: 3, max_prepared_statements: 7"].iter().enumerate()
         {
             weir.reload(&plain(&database, pool, ""));
-            wait_for("work after a reload", || {
-                rounds.load(Relaxed) > 30 * (at + 1)
-            });
+            wait_for("work after a reload", || rounds.load(Relaxed) > 30 * (at + 1));
         }
         stop.store(true, Relaxed);
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .sum()
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
     });
     assert_eq!(holder.query("COMMIT").status, b'I');
     assert_eq!(holder.query("SHOW application_name").value(), "kept");
-    assert_eq!(
-        ask(&database.url(), "SELECT count(*) FROM work"),
-        (2 * confirmed).to_string()
-    );
+    assert_eq!(ask(&database.url(), "SELECT count(*) FROM work"), (2 * confirmed).to_string());
     drop(holder);
     weir.settles(3, &watch_url(), &database.name);
 }

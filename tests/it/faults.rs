@@ -16,10 +16,8 @@ fn watch_url() -> String {
 }
 
 fn activity(database: &TestDatabase, condition: &str) -> usize {
-    let query = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND {condition}",
-        database.name
-    );
+    let query =
+        format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND {condition}", database.name);
     ask(&watch_url(), &query).parse().unwrap()
 }
 
@@ -32,32 +30,23 @@ const STAGES: [&str; 4] = ["idle", "mid-query", "mid-copy", "mid-transaction"];
 
 /// Brings a client to a stage; returns the process id of its server, where it has one.
 fn bring_to(raw: &mut Raw, stage: &str, sleep: &str) -> Option<i32> {
-    let pid = raw
-        .query("SELECT pg_backend_pid()")
-        .value()
-        .parse()
-        .unwrap();
+    let pid = raw.query("SELECT pg_backend_pid()").value().parse().unwrap();
     match stage {
         "idle" => {}
         "mid-query" => {
-            let pid = raw.query("BEGIN; SELECT pg_backend_pid()").rows[0]
-                .parse()
-                .unwrap();
+            let pid = raw.query("BEGIN; SELECT pg_backend_pid()").rows[0].parse().unwrap();
             raw.start_query(sleep);
             return Some(pid);
         }
         "mid-copy" => {
-            let pid = raw.query("BEGIN; SELECT pg_backend_pid()").rows[0]
-                .parse()
-                .unwrap();
+            let pid = raw.query("BEGIN; SELECT pg_backend_pid()").rows[0].parse().unwrap();
             raw.start_query("COPY copied FROM STDIN");
             raw.expect(b'G');
             raw.send(&framed(b'd', b"half a line"));
             return Some(pid);
         }
         _ => {
-            let reply =
-                raw.query("BEGIN; INSERT INTO copied VALUES ('open'); SELECT pg_backend_pid()");
+            let reply = raw.query("BEGIN; INSERT INTO copied VALUES ('open'); SELECT pg_backend_pid()");
             assert_eq!(reply.status, b'T');
             return Some(reply.rows[0].parse().unwrap());
         }
@@ -70,13 +59,7 @@ fn a_server_process_that_is_killed_costs_its_client_one_error() {
     let cluster = Cluster::start(ClusterOptions::default()).unwrap();
     cluster::prepare(&cluster);
     let url = cluster.url("postgres");
-    batch(
-        &url,
-        &[
-            "CREATE TABLE copied (line text)",
-            "GRANT ALL ON copied TO app",
-        ],
-    );
+    batch(&url, &["CREATE TABLE copied (line text)", "GRANT ALL ON copied TO app"]);
     let weir = Weir::start(&settings("postgres", cluster.port(), "max_size: 3", ""));
     let mut bystander = weir.login("postgres");
     for (at, stage) in STAGES.into_iter().enumerate() {
@@ -95,11 +78,7 @@ fn a_server_process_that_is_killed_costs_its_client_one_error() {
         } else {
             let fault = victim.last_words();
             // Its own server is gone without a word.
-            assert_eq!(
-                (&*fault.severity, &*fault.sqlstate),
-                ("FATAL", "08006"),
-                "{stage}: {fault:?}"
-            );
+            assert_eq!((&*fault.severity, &*fault.sqlstate), ("FATAL", "08006"), "{stage}: {fault:?}");
             assert!(fault.hint.contains("Connect again"), "{fault:?}");
         }
         identify(&mut bystander, stage);
@@ -136,10 +115,7 @@ fn a_terminated_server_says_so_itself() {
     for stage in STAGES {
         let mut victim = weir.login(&database.name);
         let pid = bring_to(&mut victim, stage, "SELECT pg_sleep(60)").unwrap();
-        ask(
-            &watch_url(),
-            &format!("SELECT pg_terminate_backend({pid}, 5000)"),
-        );
+        ask(&watch_url(), &format!("SELECT pg_terminate_backend({pid}, 5000)"));
         if stage == "idle" {
             identify(&mut victim, "victim");
         } else {
@@ -183,11 +159,7 @@ fn a_client_that_is_killed_leaves_nothing_behind() {
             let mut victim = weir.login(&database.name);
             victim.start_query(text);
             victim.frame();
-            if text.len() % 2 == 0 {
-                victim.vanish()
-            } else {
-                victim.reset()
-            }
+            if text.len() % 2 == 0 { victim.vanish() } else { victim.reset() }
         }
         let mut half = weir.login(&database.name);
         half.send(&framed(b'Q', b"SELECT 'never'\0")[..9]);
@@ -195,11 +167,7 @@ fn a_client_that_is_killed_leaves_nothing_behind() {
         let mut next = weir.login(&database.name);
         identify(&mut next, "next");
         assert_eq!(next.query("SELECT pg_try_advisory_lock(7)").value(), "t");
-        assert_eq!(
-            next.query("SELECT to_regclass('pg_temp.t') IS NULL")
-                .value(),
-            "t"
-        );
+        assert_eq!(next.query("SELECT to_regclass('pg_temp.t') IS NULL").value(), "t");
         drop(next);
         weir.settles(2, &watch_url(), &database.name);
         assert_eq!(ask(&database.url(), "SELECT count(*) FROM copied"), "0");
@@ -214,29 +182,19 @@ fn a_client_that_does_not_read_costs_no_memory() {
     identify(&mut lazy, "lazy");
     let before = weir.resident();
     lazy.start_query("SELECT lpad(n::text, 1000, '0') FROM generate_series(1, 80000) n");
-    wait_for("the server waits for its reader", || {
-        activity(&database, "wait_event = 'ClientWrite'") == 1
-    });
+    wait_for("the server waits for its reader", || activity(&database, "wait_event = 'ClientWrite'") == 1);
     // Somebody who asks for answers that need no server, and reads none of them.
     let mut rude = weir.login(&database.name);
-    rude.tcp()
-        .set_write_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
+    rude.tcp().set_write_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut wave = Vec::new();
     for _ in 0..2000 {
         wave.extend(framed(b'C', b"Sx\0"));
         wave.extend(framed(b'S', b""));
     }
     let stopped = (0..3000).position(|_| rude.try_send(&wave).is_err());
-    assert!(
-        stopped.is_some(),
-        "pgweir takes requests without end from who reads no answers"
-    );
+    assert!(stopped.is_some(), "pgweir takes requests without end from who reads no answers");
     let grown = weir.resident().saturating_sub(before);
-    assert!(
-        grown < 16 * 1024,
-        "{grown} KiB more, after {stopped:?} waves"
-    );
+    assert!(grown < 16 * 1024, "{grown} KiB more, after {stopped:?} waves");
     identify(&mut weir.login(&database.name), "somebody else");
     rude.vanish();
     // What was held back comes whole and in order.
@@ -255,11 +213,7 @@ fn half_sent_messages_keep_no_server() {
     let weir = Weir::start(&plain(&database, "max_size: 1", ""));
     let mut slow = weir.login(&database.name);
     let mut other = weir.login(&database.name);
-    let bytes = [
-        crate::rawclient::query("SELECT 'slow'"),
-        extended("SELECT 'slower'"),
-    ]
-    .concat();
+    let bytes = [crate::rawclient::query("SELECT 'slow'"), extended("SELECT 'slower'")].concat();
     let (first, mut answers) = (bytes.len() / 2, Vec::new());
     for (at, byte) in bytes.iter().enumerate() {
         slow.send(&[*byte]);
@@ -301,10 +255,7 @@ fn dribble(to: std::net::SocketAddr) -> std::net::SocketAddr {
             let Ok(server) = std::net::TcpStream::connect(to) else {
                 continue;
             };
-            let pairs = [
-                (client.try_clone().unwrap(), server.try_clone().unwrap()),
-                (server, client),
-            ];
+            let pairs = [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)];
             for (mut from, mut into) in pairs {
                 let _ = into.set_nodelay(true);
                 std::thread::spawn(move || {
@@ -331,11 +282,7 @@ fn a_slow_network_changes_nothing() {
     let server = dribble(([127, 0, 0, 1], shared().port()).into());
     let weir = Weir::start(&settings(&database.name, server.port(), "max_size: 2", ""));
     let client = dribble(weir.listen);
-    let login = || {
-        Raw::connect(client)
-            .login("app", "secret", &database.name)
-            .unwrap()
-    };
+    let login = || Raw::connect(client).login("app", "secret", &database.name).unwrap();
     let (mut one, mut two) = (login(), login());
     for round in 0..3 {
         one.start_query(&format!("SELECT 'one {round}'"));
@@ -345,11 +292,7 @@ fn a_slow_network_changes_nothing() {
     }
     assert_eq!(one.query("SELECT 1/0").sqlstate(), "22012");
     let rows = two.query("SELECT n FROM generate_series(1, 300) n").rows;
-    assert!(
-        rows.iter()
-            .map(|row| row.parse::<usize>().unwrap())
-            .eq(1..=300)
-    );
+    assert!(rows.iter().map(|row| row.parse::<usize>().unwrap()).eq(1..=300));
     one.start_query("COPY copied FROM STDIN");
     one.expect(b'G');
     for line in 0..50 {
@@ -357,10 +300,7 @@ fn a_slow_network_changes_nothing() {
     }
     one.send(&framed(b'c', b""));
     assert_eq!(one.reply().error, None);
-    assert_eq!(
-        two.query("SELECT count(DISTINCT line) FROM copied").value(),
-        "50"
-    );
+    assert_eq!(two.query("SELECT count(DISTINCT line) FROM copied").value(), "50");
     drop((one, two));
     weir.settles(2, &watch_url(), &database.name);
 }
@@ -381,11 +321,7 @@ fn an_exhausted_pool_says_what_is_short() {
             assert!(fault.message.contains(part), "{fault:?}");
         }
         assert!(fault.hint.contains("pool.max_size"), "{fault:?}");
-        assert_eq!(
-            (reply.status, reply.errors),
-            (b'I', 1),
-            "the session stays usable"
-        );
+        assert_eq!((reply.status, reply.errors), (b'I', 1), "the session stays usable");
     };
     check(simple.reply());
     check(pipelined.reply());
@@ -393,11 +329,7 @@ fn an_exhausted_pool_says_what_is_short() {
     // Who logs in with settings not seen before needs a server for that.
     let late = Raw::connect(weir.listen).with("application_name", "new here");
     let fault = late.login("app", "secret", &database.name).err().unwrap();
-    assert_eq!(
-        (&*fault.severity, &*fault.sqlstate),
-        ("FATAL", "53300"),
-        "{fault:?}"
-    );
+    assert_eq!((&*fault.severity, &*fault.sqlstate), ("FATAL", "53300"), "{fault:?}");
     holder.query("COMMIT");
     identify(&mut simple, "simple");
     identify(&mut pipelined, "pipelined");
@@ -410,15 +342,12 @@ fn an_exhausted_pool_says_what_is_short() {
 fn clients_wait_in_order_and_may_give_up() {
     let database = TestDatabase::new("queue");
     batch(&database.url(), &["CREATE SEQUENCE turn"]);
-    let weir =
-        Weir::start(&plain(&database, "max_size: 1", "").replace("workers: 2", "workers: 1"));
+    let weir = Weir::start(&plain(&database, "max_size: 1", "").replace("workers: 2", "workers: 1"));
     let mut holder = weir.login(&database.name);
     let mut queue: Vec<Raw> = (0..6).map(|_| weir.login(&database.name)).collect();
     holder.query("BEGIN");
     let waiting = |wanted: usize| {
-        wait_for("its place in the queue", || {
-            weir.metric("pgweir_clients_waiting", &[]) == wanted as f64
-        });
+        wait_for("its place in the queue", || weir.metric("pgweir_clients_waiting", &[]) == wanted as f64);
     };
     for (at, client) in queue.iter_mut().enumerate() {
         client.start_query("SELECT nextval('turn')");
@@ -451,10 +380,7 @@ fn workers_share_the_servers_of_a_pool() {
         }
     }
     let taken = begun.elapsed();
-    assert!(
-        taken < Duration::from_secs(4),
-        "an idle server was kept from others: {taken:?}"
-    );
+    assert!(taken < Duration::from_secs(4), "an idle server was kept from others: {taken:?}");
     drop(clients);
     weir.settles(1, &watch_url(), &database.name);
 }
@@ -467,16 +393,8 @@ fn a_thousand_cancels_never_hit_somebody_else() {
     let weir = Weir::start(&plain(&database, "max_size: 4", ""));
     let clients: Vec<Raw> = (0..CLIENTS).map(|_| weir.login(&database.name)).collect();
     // The odd ones are never cancelled.
-    let keys: Vec<(i32, Vec<u8>)> = clients
-        .iter()
-        .step_by(2)
-        .map(|c| (c.pid, c.secret.clone()))
-        .collect();
-    let (done, sent, hit) = (
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-    );
+    let keys: Vec<(i32, Vec<u8>)> = clients.iter().step_by(2).map(|c| (c.pid, c.secret.clone())).collect();
+    let (done, sent, hit) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for canceller in 0..2 {
             let (keys, weir, done, sent) = (&keys, &weir, &done, &sent);
@@ -525,10 +443,7 @@ fn a_thousand_cancels_never_hit_somebody_else() {
         done.store(true, Relaxed);
         assert!(outcomes.iter().all(Result::is_ok));
     });
-    assert!(
-        sent.load(Relaxed) >= 1000 && hit.load(Relaxed) > 10,
-        "{sent:?} sent, {hit:?} hit"
-    );
+    assert!(sent.load(Relaxed) >= 1000 && hit.load(Relaxed) > 10, "{sent:?} sent, {hit:?} hit");
     // A key that nobody has, and one of somebody who has left.
     Raw::cancel(weir.listen, 1, &[1, 2, 3, 4]);
     Raw::cancel(weir.listen, keys[0].0, &keys[0].1);
@@ -555,9 +470,7 @@ fn a_cancel_is_through_when_its_connection_closes() {
     assert!(hits > 0, "no cancel came in time");
     // The last cancel may have come too late: its server must not stay lent for that.
     Raw::cancel(weir.listen, pid, &secret);
-    wait_for("the server is back", || {
-        weir.metric("pgweir_servers", &["state=\"active\""]) == 0.0
-    });
+    wait_for("the server is back", || weir.metric("pgweir_servers", &["state=\"active\""]) == 0.0);
     drop(client);
     weir.settles(2, &watch_url(), &database.name);
 }
@@ -577,10 +490,7 @@ fn statement_mode_refuses_transactions() {
                 faults.push(String::from_utf8_lossy(&body).into_owned());
             }
         }
-        assert!(
-            faults.last().unwrap().contains("0A000"),
-            "{text}: {faults:?}"
-        );
+        assert!(faults.last().unwrap().contains("0A000"), "{text}: {faults:?}");
         identify(&mut good, text);
     }
     drop(good);
@@ -595,12 +505,8 @@ fn a_server_that_is_away_is_asked_for_with_patience() {
     let mut clients: Vec<Raw> = (0..4).map(|_| weir.login("postgres")).collect();
     // A short absence is not even noticed.
     cluster.stop().unwrap();
-    clients
-        .iter_mut()
-        .for_each(|client| client.start_query("SELECT 'here'"));
-    wait_for("a failed attempt", || {
-        weir.metric("pgweir_server_connect_errors_total", &[]) >= 2.0
-    });
+    clients.iter_mut().for_each(|client| client.start_query("SELECT 'here'"));
+    wait_for("a failed attempt", || weir.metric("pgweir_server_connect_errors_total", &[]) >= 2.0);
     cluster.restart().unwrap();
     for client in &mut clients {
         assert_eq!(client.reply().value(), "here");
@@ -609,25 +515,14 @@ fn a_server_that_is_away_is_asked_for_with_patience() {
     cluster.stop().unwrap();
     let before = weir.metric("pgweir_server_connect_errors_total", &[]);
     let begun = Instant::now();
-    clients
-        .iter_mut()
-        .for_each(|client| client.start_query("SELECT 'there'"));
+    clients.iter_mut().for_each(|client| client.start_query("SELECT 'there'"));
     for client in &mut clients {
         let fault = client.reply().error.unwrap();
         assert_eq!(fault.sqlstate, "08001", "{fault:?}");
-        assert!(
-            fault.message.contains(&cluster.port().to_string()),
-            "{fault:?}"
-        );
+        assert!(fault.message.contains(&cluster.port().to_string()), "{fault:?}");
     }
-    let (took, attempts) = (
-        begun.elapsed(),
-        weir.metric("pgweir_server_connect_errors_total", &[]) - before,
-    );
-    assert!(
-        took < Duration::from_secs(10) && attempts < 16.0,
-        "{attempts} attempts in {took:?}"
-    );
+    let (took, attempts) = (begun.elapsed(), weir.metric("pgweir_server_connect_errors_total", &[]) - before);
+    assert!(took < Duration::from_secs(10) && attempts < 16.0, "{attempts} attempts in {took:?}");
     cluster.restart().unwrap();
     let mut back = until("a login", || weir.try_login("postgres").ok());
     identify(&mut back, "back");
@@ -644,10 +539,7 @@ fn out_of_file_descriptors_old_clients_go_on() {
         // SAFETY: setrlimit is safe to call between fork and exec, and the limit is a plain value.
         unsafe {
             command.pre_exec(|| {
-                let limit = libc::rlimit {
-                    rlim_cur: 80,
-                    rlim_max: 80,
-                };
+                let limit = libc::rlimit { rlim_cur: 80, rlim_max: 80 };
                 match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
                     0 => Ok(()),
                     _ => Err(std::io::Error::last_os_error()),
@@ -677,9 +569,7 @@ fn out_of_file_descriptors_old_clients_go_on() {
         assert_eq!(client.query("COMMIT").status, b'I');
     }
     old.truncate(10);
-    let mut new = until("room for a new client", || {
-        weir.try_login(&database.name).ok()
-    });
+    let mut new = until("room for a new client", || weir.try_login(&database.name).ok());
     identify(&mut new, "new");
     drop((old, new));
     weir.settles(3, &watch_url(), &database.name);

@@ -80,35 +80,14 @@ fn scram_is_asked_for_and_bound_to_tls() {
     let raw = weir.login(&database.name);
     assert_eq!(raw.asked, [10, 11, 12, 0]);
     let ca = weir.file("ca.pem");
-    let bound = format!(
-        "sslmode=verify-full sslrootcert={} channel_binding=require",
-        ca.display()
-    );
-    let answer = psql(
-        &conninfo(&weir, &database.name, &bound),
-        "SELECT current_user",
-    )
-    .unwrap();
+    let bound = format!("sslmode=verify-full sslrootcert={} channel_binding=require", ca.display());
+    let answer = psql(&conninfo(&weir, &database.name, &bound), "SELECT current_user").unwrap();
     assert_eq!(answer, APP_USER);
     assert!(weir.logged("tls=true") >= 1);
-    let plain = psql(
-        &conninfo(
-            &weir,
-            &database.name,
-            "sslmode=disable channel_binding=require",
-        ),
-        "SELECT 1",
-    );
-    assert!(
-        plain.unwrap_err().contains("channel binding"),
-        "a binding to nothing"
-    );
+    let plain = psql(&conninfo(&weir, &database.name, "sslmode=disable channel_binding=require"), "SELECT 1");
+    assert!(plain.unwrap_err().contains("channel binding"), "a binding to nothing");
     let wrong = conninfo(&weir, &database.name, &bound).replace(APP_PASSWORD, "wrong");
-    assert!(
-        psql(&wrong, "SELECT 1")
-            .unwrap_err()
-            .contains("password authentication failed")
-    );
+    assert!(psql(&wrong, "SELECT 1").unwrap_err().contains("password authentication failed"));
     drop(raw);
     weir.settles(3, &watch_url(), &database.name);
 }
@@ -119,84 +98,41 @@ fn md5_cleartext_certificates_and_trust_on_demand() {
     let authority = Authority::new();
     let weir = with_tls(&database, &authority, "auth: {method: md5}");
     assert_eq!(weir.login(&database.name).asked, [5, 0]);
-    assert_eq!(
-        fault(Raw::connect(weir.listen).login(APP_USER, "wrong", &database.name)).sqlstate,
-        "28P01"
-    );
+    assert_eq!(fault(Raw::connect(weir.listen).login(APP_USER, "wrong", &database.name)).sqlstate, "28P01");
 
     drop(weir);
     let weir = with_tls(&database, &authority, "auth: {method: cleartext}");
     let refused = fault(weir.try_login(&database.name));
     assert_eq!(refused.sqlstate, "28000", "{refused:?}");
     assert!(refused.message.contains("TLS"), "{refused:?}");
-    let over = |weir: &Weir| {
-        Raw::over(Box::new(direct_tls(
-            weir.listen,
-            &authority,
-            &[b"postgresql"],
-        )))
-    };
-    let mut raw = over(&weir)
-        .login(APP_USER, APP_PASSWORD, &database.name)
-        .unwrap();
-    assert_eq!(
-        (&*raw.asked.clone(), raw.query("SELECT 7").value()),
-        (&[3, 0][..], "7")
-    );
-    assert_eq!(
-        fault(over(&weir).login(APP_USER, "wrong", &database.name)).sqlstate,
-        "28P01"
-    );
+    let over = |weir: &Weir| Raw::over(Box::new(direct_tls(weir.listen, &authority, &[b"postgresql"])));
+    let mut raw = over(&weir).login(APP_USER, APP_PASSWORD, &database.name).unwrap();
+    assert_eq!((&*raw.asked.clone(), raw.query("SELECT 7").value()), (&[3, 0][..], "7"));
+    assert_eq!(fault(over(&weir).login(APP_USER, "wrong", &database.name)).sqlstate, "28P01");
 
     drop((raw, weir));
     let weir = with_tls(&database, &authority, "auth: {method: cert}");
     let by = |name: &str, user: &str| {
         let file = |end: &str| weir.file(&format!("{name}.{end}")).display().to_string();
         let info = conninfo(&weir, &database.name, "").replace("user=app", &format!("user={user}"));
-        let info = format!(
-            "{info} sslmode=require sslcert={} sslkey={}",
-            file("pem"),
-            file("key")
-        );
+        let info = format!("{info} sslmode=require sslcert={} sslkey={}", file("pem"), file("key"));
         psql(&info, "SELECT current_user")
     };
     assert_eq!(by("app", "app").unwrap(), APP_USER);
-    assert!(
-        by("stranger", "app")
-            .unwrap_err()
-            .contains("certificate authentication failed")
-    );
-    let without = psql(
-        &conninfo(&weir, &database.name, "sslmode=require"),
-        "SELECT 1",
-    );
+    assert!(by("stranger", "app").unwrap_err().contains("certificate authentication failed"));
+    let without = psql(&conninfo(&weir, &database.name, "sslmode=require"), "SELECT 1");
     assert!(without.unwrap_err().contains("valid client certificate"));
     // Signed by somebody else.
     let folder = tempfile::tempdir().unwrap();
     Authority::new().issue(folder.path(), "app", "app");
-    let file = |end: &str| {
-        folder
-            .path()
-            .join(format!("app.{end}"))
-            .display()
-            .to_string()
-    };
-    let forged = format!(
-        "sslmode=require sslcert={} sslkey={}",
-        file("pem"),
-        file("key")
-    );
+    let file = |end: &str| folder.path().join(format!("app.{end}")).display().to_string();
+    let forged = format!("sslmode=require sslcert={} sslkey={}", file("pem"), file("key"));
     assert!(psql(&conninfo(&weir, &database.name, &forged), "SELECT 1").is_err());
 
     drop(weir);
     let weir = Weir::start(&plain(&database, "max_size: 1", "auth: {method: trust}"));
-    let mut raw = Raw::connect(weir.listen)
-        .login(APP_USER, "", &database.name)
-        .unwrap();
-    assert_eq!(
-        (&*raw.asked.clone(), raw.query("SELECT 7").value()),
-        (&[0][..], "7")
-    );
+    let mut raw = Raw::connect(weir.listen).login(APP_USER, "", &database.name).unwrap();
+    assert_eq!((&*raw.asked.clone(), raw.query("SELECT 7").value()), (&[0][..], "7"));
     drop(raw);
     weir.settles(1, &watch_url(), &database.name);
 }
@@ -206,32 +142,17 @@ fn users_come_from_a_list_or_a_query_and_secrets_pass_through() {
     let database = TestDatabase::new("sources");
     let admin = watch_url();
     batch(&admin, &["CREATE ROLE walter LOGIN PASSWORD 'first'"]);
-    let verifier = |user: &str| {
-        ask(
-            &admin,
-            &format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{user}'"),
-        )
-    };
+    let verifier =
+        |user: &str| ask(&admin, &format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{user}'"));
     let folder = tempfile::tempdir().unwrap();
     let list = format!("\"walter\" \"{}\"\n", verifier("walter"));
     assert!(list.contains("SCRAM-SHA-256$"));
     std::fs::write(folder.path().join("userlist.txt"), list).unwrap();
-    let listed = plain(
-        &database,
-        "max_size: 2",
-        "auth: {userlist_file: userlist.txt}",
-    );
+    let listed = plain(&database, "max_size: 2", "auth: {userlist_file: userlist.txt}");
     let weir = Weir::start_in(folder, &listed, |_| {});
-    let enter = |weir: &Weir, password: &str| {
-        Raw::connect(weir.listen).login("walter", password, &database.name)
-    };
-    assert_eq!(
-        enter(&weir, "first")
-            .unwrap()
-            .query("SELECT current_user")
-            .value(),
-        "walter"
-    );
+    let enter =
+        |weir: &Weir, password: &str| Raw::connect(weir.listen).login("walter", password, &database.name);
+    assert_eq!(enter(&weir, "first").unwrap().query("SELECT current_user").value(), "walter");
     assert_eq!(fault(enter(&weir, "second")).sqlstate, "28P01");
 
     drop(weir);
@@ -246,27 +167,12 @@ fn users_come_from_a_list_or_a_query_and_secrets_pass_through() {
     );
     let users = format!("users:\n  {APP_USER}: {{password: {APP_PASSWORD}}}\n{queried}");
     let text = plain(&database, "max_size: 2", "");
-    let text = text.replace(
-        &format!("users: {{{APP_USER}: {{password: {APP_PASSWORD}}}}}"),
-        &users,
-    );
+    let text = text.replace(&format!("users: {{{APP_USER}: {{password: {APP_PASSWORD}}}}}"), &users);
     let weir = Weir::start(&text);
-    assert_eq!(
-        enter(&weir, "first")
-            .unwrap()
-            .query("SELECT current_user")
-            .value(),
-        "walter"
-    );
+    assert_eq!(enter(&weir, "first").unwrap().query("SELECT current_user").value(), "walter");
     batch(&admin, &["ALTER ROLE walter PASSWORD 'second'"]);
     assert_eq!(fault(enter(&weir, "first")).sqlstate, "28P01");
-    assert_eq!(
-        enter(&weir, "second")
-            .unwrap()
-            .query("SELECT current_user")
-            .value(),
-        "walter"
-    );
+    assert_eq!(enter(&weir, "second").unwrap().query("SELECT current_user").value(), "walter");
     batch(&admin, &["ALTER ROLE walter NOLOGIN"]);
     assert_eq!(fault(enter(&weir, "second")).sqlstate, "28P01");
     let odd = Raw::connect(weir.listen).login("o'x\\y\"", "first", &database.name);
@@ -274,18 +180,12 @@ fn users_come_from_a_list_or_a_query_and_secrets_pass_through() {
     // The log and the API know no secret.
     let (_, api) = weir.get("/api/database/connections");
     for secret in ["first", "second", shared().password(), "SCRAM-SHA-256$"] {
-        assert!(
-            !weir.log().contains(secret) && !api.contains(secret),
-            "{secret}"
-        );
+        assert!(!weir.log().contains(secret) && !api.contains(secret), "{secret}");
     }
     weir.settles(4, &admin, &database.name);
     drop(weir);
     wait_for("nobody is walter", || {
-        ask(
-            &admin,
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'walter'",
-        ) == "0"
+        ask(&admin, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'walter'") == "0"
     });
     batch(&admin, &["DROP ROLE walter"]);
 }
@@ -351,8 +251,7 @@ fn servers_may_ask_for_any_proof() {
     let enter = |user: &str, password: &str, database: &str| {
         Raw::connect(weir.listen).login(user, password, database)
     };
-    let secured =
-        "SELECT ssl::text || ' ' || current_user FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let secured = "SELECT ssl::text || ' ' || current_user FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     let good = [
         ("hashed", "plain", "false hashed"),
         ("open", "plain", "false open"),
@@ -367,20 +266,11 @@ fn servers_may_ask_for_any_proof() {
         assert_eq!(raw.query(secured).value(), expected, "{user}@{database}");
     }
     // The server's own refusal is passed on; what pgweir refuses it explains.
-    assert_eq!(
-        fault(enter("secured", "p-secured", "plain")).sqlstate,
-        "28000"
-    );
-    assert_eq!(
-        fault(enter("outdated", "p-mapped", "full")).sqlstate,
-        "28P01"
-    );
+    assert_eq!(fault(enter("secured", "p-secured", "plain")).sqlstate, "28000");
+    assert_eq!(fault(enter("outdated", "p-mapped", "full")).sqlstate, "28P01");
     let untrusted = fault(enter("secured", "p-secured", "wrong"));
     assert_eq!(untrusted.sqlstate, "08001", "{untrusted:?}");
-    assert!(
-        untrusted.message.contains("certificate") || untrusted.message.contains("TLS"),
-        "{untrusted:?}"
-    );
+    assert!(untrusted.message.contains("certificate") || untrusted.message.contains("TLS"), "{untrusted:?}");
     for secret in ["p-hashed", "p-open", "p-secured", "p-mapped", "p-certified"] {
         assert!(!weir.log().contains(secret), "{secret}");
     }
@@ -407,27 +297,14 @@ fn refusals_look_alike_and_get_slower() {
         shapes.push(refused);
     }
     println!("time until the refusal, which grows with each: {took:?}");
-    assert!(
-        shapes.iter().all(|shape| *shape == shapes[0]),
-        "{shapes:#?}"
-    );
-    assert_eq!(
-        (&*shapes[0].sqlstate, &*shapes[0].severity),
-        ("28P01", "FATAL")
-    );
-    assert!(
-        took[4] >= Duration::from_millis(1500) && took[4] > 2 * took[1],
-        "{took:?}"
-    );
+    assert!(shapes.iter().all(|shape| *shape == shapes[0]), "{shapes:#?}");
+    assert_eq!((&*shapes[0].sqlstate, &*shapes[0].severity), ("28P01", "FATAL"));
+    assert!(took[4] >= Duration::from_millis(1500) && took[4] > 2 * took[1], "{took:?}");
     assert_eq!(weir.metric("pgweir_logins_failed_total", &[]), 5.0);
     // Who knows the password does not wait.
     let begun = Instant::now();
     let good = weir.login(&database.name);
-    assert!(
-        begun.elapsed() < Duration::from_millis(1200),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_millis(1200), "{:?}", begun.elapsed());
     drop(good);
     weir.settles(2, &watch_url(), &database.name);
 }
@@ -486,15 +363,11 @@ fn direct_tls_needs_its_protocol_name() {
     let authority = Authority::new();
     let weir = with_tls(&database, &authority, "");
     let good = direct_tls(weir.listen, &authority, &[b"postgresql"]);
-    let mut raw = Raw::over(Box::new(good))
-        .login(APP_USER, APP_PASSWORD, &database.name)
-        .unwrap();
+    let mut raw = Raw::over(Box::new(good)).login(APP_USER, APP_PASSWORD, &database.name).unwrap();
     assert_eq!(raw.query("SELECT 'direct'").value(), "direct");
     for alpn in [&[][..], &[&b"http/1.1"[..]]] {
         let mut stream = direct_tls(weir.listen, &authority, alpn);
-        let sent = stream
-            .write_all(&startup_packet(APP_USER, &database.name))
-            .and_then(|()| stream.flush());
+        let sent = stream.write_all(&startup_packet(APP_USER, &database.name)).and_then(|()| stream.flush());
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
         assert!(answer.is_empty(), "{answer:?} {sent:?} {read:?}");
@@ -510,28 +383,19 @@ fn a_new_certificate_drops_nobody() {
     let weir = with_tls(&database, &authority, "");
     let shown = || {
         let mut stream = direct_tls(weir.listen, &authority, &[b"postgresql"]);
-        stream
-            .write_all(&startup_packet(APP_USER, &database.name))
-            .unwrap();
+        stream.write_all(&startup_packet(APP_USER, &database.name)).unwrap();
         stream.conn.peer_certificates().unwrap()[0].to_vec()
     };
     let old = direct_tls(weir.listen, &authority, &[b"postgresql"]);
-    let mut old = Raw::over(Box::new(old))
-        .login(APP_USER, APP_PASSWORD, &database.name)
-        .unwrap();
+    let mut old = Raw::over(Box::new(old)).login(APP_USER, APP_PASSWORD, &database.name).unwrap();
     let before = shown();
     // Half of a new pair is refused, and the old one stays.
-    let (cert, key) = (
-        weir.file("server.pem"),
-        std::fs::read(weir.file("server.key")).unwrap(),
-    );
+    let (cert, key) = (weir.file("server.pem"), std::fs::read(weir.file("server.key")).unwrap());
     authority.issue(weir.folder(), "server", "localhost");
     let new_key = std::fs::read(weir.file("server.key")).unwrap();
     std::fs::write(weir.file("server.key"), key).unwrap();
     weir.signal(libc::SIGHUP);
-    wait_for("a refusal", || {
-        weir.logged("the settings were not reloaded") > 0
-    });
+    wait_for("a refusal", || weir.logged("the settings were not reloaded") > 0);
     assert_eq!(shown(), before);
     std::fs::write(weir.file("server.key"), new_key).unwrap();
     weir.reload(&tls_settings(&database, ""));
@@ -547,24 +411,14 @@ fn unix_sockets_lead_in_and_out() {
     let text = plain(&database, "max_size: 2", "")
         .replace(
             "port: 0}\nadmin",
-            &format!(
-                "port: 0, unix_socket_dir: {}}}\nadmin",
-                folder.path().display()
-            ),
+            &format!("port: 0, unix_socket_dir: {}}}\nadmin", folder.path().display()),
         )
-        .replace(
-            "host: 127.0.0.1,",
-            &format!("host: {},", shared().socket_dir().display()),
-        );
+        .replace("host: 127.0.0.1,", &format!("host: {},", shared().socket_dir().display()));
     let weir = Weir::start(&text);
-    let path = folder
-        .path()
-        .join(format!(".s.PGSQL.{}", weir.listen.port()));
+    let path = folder.path().join(format!(".s.PGSQL.{}", weir.listen.port()));
     let enter = |password: &str| {
         let stream = UnixStream::connect(&path).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Raw::over(Box::new(stream)).login(APP_USER, password, &database.name)
     };
     let mut raw = enter(APP_PASSWORD).unwrap();
@@ -572,10 +426,7 @@ fn unix_sockets_lead_in_and_out() {
     assert_eq!(fault(enter("wrong")).sqlstate, "28P01");
     let begun = Instant::now();
     (0..2).for_each(|_| drop(enter("wrong")));
-    assert!(
-        begun.elapsed() >= Duration::from_millis(400),
-        "guessing by the socket is not slowed"
-    );
+    assert!(begun.elapsed() >= Duration::from_millis(400), "guessing by the socket is not slowed");
     let by_tcp = weir.login(&database.name);
     drop((raw, by_tcp));
     weir.settles(2, &watch_url(), &database.name);
@@ -585,24 +436,15 @@ fn unix_sockets_lead_in_and_out() {
 #[test]
 fn limits_name_what_they_limit() {
     let database = TestDatabase::new("limits");
-    let more = [
-        "limits: {clients: 2}",
-        "limits: {clients_per_user: 2}",
-        "limits: {clients_per_database: 2}",
-    ];
-    for (more, named) in more.iter().zip([
-        "in all",
-        "user \"app\"",
-        &format!("database \"{}\"", database.name),
-    ]) {
+    let more = ["limits: {clients: 2}", "limits: {clients_per_user: 2}", "limits: {clients_per_database: 2}"];
+    for (more, named) in
+        more.iter().zip(["in all", "user \"app\"", &format!("database \"{}\"", database.name)])
+    {
         let weir = Weir::start(&plain(&database, "max_size: 1", more));
         let held = [weir.login(&database.name), weir.login(&database.name)];
         let refused = fault(weir.try_login(&database.name));
         assert_eq!((&*refused.sqlstate, &*refused.severity), ("53300", "FATAL"));
-        assert!(
-            refused.message.contains(named) && refused.message.contains('2'),
-            "{refused:?}"
-        );
+        assert!(refused.message.contains(named) && refused.message.contains('2'), "{refused:?}");
         assert!(weir.metric("pgweir_clients_refused_total", &[]) >= 1.0);
         drop(held);
         wait_for("room again", || weir.try_login(&database.name).is_ok());
@@ -615,15 +457,11 @@ fn startup_parameters_are_taken_as_postgresql_takes_them() {
     let database = TestDatabase::new("startup");
     let weir = Weir::start(&plain(&database, "max_size: 2", ""));
     let enter = |name: &str, value: &str| {
-        Raw::connect(weir.listen)
-            .with(name, value)
-            .login(APP_USER, APP_PASSWORD, &database.name)
+        Raw::connect(weir.listen).with(name, value).login(APP_USER, APP_PASSWORD, &database.name)
     };
     let direct = |name: &str, value: &str| {
         let server = ([127, 0, 0, 1], shared().port()).into();
-        Raw::connect(server)
-            .with(name, value)
-            .login(APP_USER, APP_PASSWORD, &database.name)
+        Raw::connect(server).with(name, value).login(APP_USER, APP_PASSWORD, &database.name)
     };
     for (name, value) in [
         ("no_such_setting", "1"),
@@ -642,11 +480,7 @@ fn startup_parameters_are_taken_as_postgresql_takes_them() {
         );
     }
     for (name, value, show) in [
-        (
-            "options",
-            "-c work_mem=3MB -c search_path=a,\\ b",
-            "work_mem",
-        ),
+        ("options", "-c work_mem=3MB -c search_path=a,\\ b", "work_mem"),
         ("TimeZone", "asia/tokyo", "TimeZone"),
         ("options", "--statement_timeout=7s", "statement_timeout"),
         ("extra_float_digits", "2", "extra_float_digits"),
@@ -654,18 +488,10 @@ fn startup_parameters_are_taken_as_postgresql_takes_them() {
     ] {
         let show = format!("SHOW {show}");
         let (mut mine, mut real) = (enter(name, value).unwrap(), direct(name, value).unwrap());
-        assert_eq!(
-            mine.query(&show).value(),
-            real.query(&show).value(),
-            "{name}={value}"
-        );
+        assert_eq!(mine.query(&show).value(), real.query(&show).value(), "{name}={value}");
         let names = |raw: &Raw| {
-            let mut all: Vec<_> = raw
-                .parameters
-                .iter()
-                .filter(|(name, _)| name != "application_name")
-                .cloned()
-                .collect();
+            let mut all: Vec<_> =
+                raw.parameters.iter().filter(|(name, _)| name != "application_name").cloned().collect();
             all.sort();
             all
         };
@@ -678,9 +504,7 @@ fn startup_parameters_are_taken_as_postgresql_takes_them() {
     assert_eq!((newer.secret.len(), newer.negotiated.as_ref()), (32, None));
     let mut future = Raw::connect(weir.listen).with("_pq_.telepathy", "on");
     future.version = 0x0003_0063;
-    let future = future
-        .login(APP_USER, APP_PASSWORD, &database.name)
-        .unwrap();
+    let future = future.login(APP_USER, APP_PASSWORD, &database.name).unwrap();
     assert_eq!(
         future.negotiated.clone().unwrap(),
         [&[0, 3, 0, 2, 0, 0, 0, 1][..], b"_pq_.telepathy\0"].concat()
@@ -688,10 +512,7 @@ fn startup_parameters_are_taken_as_postgresql_takes_them() {
     for version in [0x0002_0000, 0x0004_0000] {
         let mut old = Raw::connect(weir.listen);
         old.version = version;
-        assert_eq!(
-            fault(old.login(APP_USER, APP_PASSWORD, &database.name)).sqlstate,
-            "0A000"
-        );
+        assert_eq!(fault(old.login(APP_USER, APP_PASSWORD, &database.name)).sqlstate, "0A000");
     }
     drop((newer, future));
     weir.settles(2, &watch_url(), &database.name);
@@ -713,19 +534,10 @@ fn garbage_is_shown_the_door() {
         ("a negative length", vec![0xff; 12]),
         ("half a packet", login[..9].to_vec()),
         ("no user", b"\0\0\0\x09\0\x03\0\0\0".to_vec()),
-        (
-            "a name without an end",
-            b"\0\0\0\x0d\0\x03\0\0userx".to_vec(),
-        ),
-        (
-            "a query instead of a proof",
-            [&login[..], &crate::rawclient::query("SELECT 1")].concat(),
-        ),
+        ("a name without an end", b"\0\0\0\x0d\0\x03\0\0userx".to_vec()),
+        ("a query instead of a proof", [&login[..], &crate::rawclient::query("SELECT 1")].concat()),
         ("an unknown mechanism", sasl(b"PLAIN\0\0\0\0\x01x")),
-        (
-            "a proof that is none",
-            sasl(b"SCRAM-SHA-256\0\0\0\0\x05n,,n="),
-        ),
+        ("a proof that is none", sasl(b"SCRAM-SHA-256\0\0\0\0\x05n,,n=")),
         ("a proof without end", sasl(&long)),
     ];
     for (what, bytes) in &cases {

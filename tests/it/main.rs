@@ -7,13 +7,13 @@ mod cluster;
 mod demo_cluster;
 mod demo_sample;
 mod differential;
-#[path = "../transcripts/frames.rs"]
-mod frames;
-mod pgweir;
-mod raw;
 mod endings;
 mod faults;
+#[path = "../transcripts/frames.rs"]
+mod frames;
 mod login;
 mod operate;
+mod pgweir;
+mod raw;
 mod rawclient;
 mod support;

@@ -35,9 +35,7 @@ impl Pgweir {
         let mut settings = settings(cluster, mode);
         change(&mut settings);
         let running = start(settings).unwrap_or_else(|e| panic!("pgweir does not start: {e}"));
-        Pgweir {
-            running: Some(running),
-        }
+        Pgweir { running: Some(running) }
     }
 
     pub fn running(&self) -> &Running {
@@ -72,10 +70,7 @@ impl Drop for Pgweir {
 /// Any database name leads to the cluster's database of that name; `APP_USER` may log in; two workers.
 pub fn settings(cluster: &Cluster, mode: PoolMode) -> Settings {
     let database = DatabaseSettings {
-        servers: vec![ServerAddress::Tcp {
-            host: LOOPBACK.to_string(),
-            port: cluster.port(),
-        }],
+        servers: vec![ServerAddress::Tcp { host: LOOPBACK.to_string(), port: cluster.port() }],
         pool: PoolSettings {
             mode,
             // A test that waits for a server waits in vain.
@@ -84,39 +79,16 @@ pub fn settings(cluster: &Cluster, mode: PoolMode) -> Settings {
         },
         ..Default::default()
     };
-    let user = UserSettings {
-        secret: Some(Secret::Plain(APP_PASSWORD.to_owned())),
-        ..Default::default()
-    };
+    let user = UserSettings { secret: Some(Secret::Plain(APP_PASSWORD.to_owned())), ..Default::default() };
     Settings {
-        listen: ListenSettings {
-            address: LOOPBACK,
-            port: 0,
-            unix_socket_dir: None,
-            tls: None,
-        },
-        admin: AdminSettings {
-            address: LOOPBACK,
-            port: 0,
-            tls: None,
-            tokens: Vec::new(),
-            audit_log: None,
-        },
+        listen: ListenSettings { address: LOOPBACK, port: 0, unix_socket_dir: None, tls: None },
+        admin: AdminSettings { address: LOOPBACK, port: 0, tls: None, tokens: Vec::new(), audit_log: None },
         workers: 2,
         databases: BTreeMap::from([("*".to_owned(), Arc::new(database))]),
-        auth: AuthSettings {
-            users: BTreeMap::from([(APP_USER.to_owned(), user)]),
-            ..Default::default()
-        },
-        timeouts: Timeouts {
-            shutdown: Duration::from_secs(5),
-            ..Default::default()
-        },
+        auth: AuthSettings { users: BTreeMap::from([(APP_USER.to_owned(), user)]), ..Default::default() },
+        timeouts: Timeouts { shutdown: Duration::from_secs(5), ..Default::default() },
         limits: Limits::default(),
-        log: LogSettings {
-            level: "warn".to_owned(),
-            ..Default::default()
-        },
+        log: LogSettings { level: "warn".to_owned(), ..Default::default() },
         rules: None,
     }
 }

@@ -68,11 +68,7 @@ impl Raw {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut raw = Raw {
-            stream,
-            input: Vec::new(),
-            greeting: Vec::new(),
-        };
+        let mut raw = Raw { stream, input: Vec::new(), greeting: Vec::new() };
         raw.send(&startup.packet());
         let mut seen = Vec::new();
         let mut scram = None;
@@ -100,8 +96,7 @@ impl Raw {
         let rest = &message[9..];
         let body = match message[8] {
             10 => {
-                let begun =
-                    ScramSha256::new(APP_PASSWORD.as_bytes(), ChannelBinding::unsupported());
+                let begun = ScramSha256::new(APP_PASSWORD.as_bytes(), ChannelBinding::unsupported());
                 let first = begun.message().to_vec();
                 *scram = Some(begun);
                 let length = (first.len() as u32).to_be_bytes();
@@ -113,11 +108,7 @@ impl Raw {
                 scram.message().to_vec()
             }
             12 => {
-                return scram
-                    .as_mut()
-                    .expect("SASL has begun")
-                    .finish(rest)
-                    .unwrap();
+                return scram.as_mut().expect("SASL has begun").finish(rest).unwrap();
             }
             other => panic!("authentication method {other}"),
         };
@@ -188,9 +179,7 @@ impl Raw {
         );
         let columns = row.and_then(|row| pgweir::wire::server::columns(&row[5..]));
         let first = columns.and_then(|columns| columns.first().copied().flatten());
-        first.map_or(String::new(), |text| {
-            String::from_utf8_lossy(text).into_owned()
-        })
+        first.map_or(String::new(), |text| String::from_utf8_lossy(text).into_owned())
     }
 }
 

@@ -27,10 +27,7 @@ pub struct Fault {
 impl Fault {
     fn read(body: &[u8]) -> Fault {
         let mut fault = Fault::default();
-        for field in body
-            .split(|&byte| byte == 0)
-            .filter(|field| !field.is_empty())
-        {
+        for field in body.split(|&byte| byte == 0).filter(|field| !field.is_empty()) {
             let text = String::from_utf8_lossy(&field[1..]).into_owned();
             match field[0] {
                 b'V' => fault.severity = text,
@@ -90,10 +87,7 @@ impl Raw {
         tcp.set_read_timeout(Some(READ_BOUND)).unwrap();
         tcp.set_nodelay(true).unwrap();
         let carrier = Box::new(tcp.try_clone().unwrap());
-        Raw {
-            tcp: Some(tcp),
-            ..Raw::over(carrier)
-        }
+        Raw { tcp: Some(tcp), ..Raw::over(carrier) }
     }
 
     pub fn over(carrier: Box<dyn Carrier>) -> Raw {
@@ -163,10 +157,8 @@ impl Raw {
                 Some(())
             }
             Err(error) => {
-                let stuck = matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                );
+                let stuck =
+                    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
                 assert!(!stuck, "no answer within {READ_BOUND:?}");
                 None
             }
@@ -199,10 +191,7 @@ impl Raw {
         let mut scram = None;
         loop {
             let Some((tag, body)) = self.frame() else {
-                return Err(Fault {
-                    message: "closed without a word".into(),
-                    ..Default::default()
-                });
+                return Err(Fault { message: "closed without a word".into(), ..Default::default() });
             };
             match tag {
                 b'R' => self.prove(&body, user, password, &mut scram),
@@ -210,8 +199,7 @@ impl Raw {
                 b'S' => {
                     let text = String::from_utf8_lossy(&body).into_owned();
                     let mut words = text.split('\0').map(str::to_owned);
-                    self.parameters
-                        .push((words.next().unwrap(), words.next().unwrap()));
+                    self.parameters.push((words.next().unwrap(), words.next().unwrap()));
                 }
                 b'K' => {
                     self.pid = i32::from_be_bytes(body[..4].try_into().unwrap());
@@ -225,13 +213,7 @@ impl Raw {
         }
     }
 
-    fn prove(
-        &mut self,
-        body: &[u8],
-        user: &str,
-        password: &str,
-        scram: &mut Option<sasl::ScramSha256>,
-    ) {
+    fn prove(&mut self, body: &[u8], user: &str, password: &str, scram: &mut Option<sasl::ScramSha256>) {
         let code = i32::from_be_bytes(body[..4].try_into().unwrap());
         self.asked.push(code);
         let message = match code {
@@ -242,10 +224,7 @@ impl Raw {
                 format!("{}\0", md5_hash(user.as_bytes(), password.as_bytes(), salt)).into_bytes()
             }
             10 => {
-                let first = sasl::ScramSha256::new(
-                    password.as_bytes(),
-                    sasl::ChannelBinding::unsupported(),
-                );
+                let first = sasl::ScramSha256::new(password.as_bytes(), sasl::ChannelBinding::unsupported());
                 let mut message = b"SCRAM-SHA-256\0".to_vec();
                 message.extend_from_slice(&(first.message().len() as i32).to_be_bytes());
                 message.extend_from_slice(first.message());
@@ -293,9 +272,7 @@ impl Raw {
                 b'D' => {
                     let length = i32::from_be_bytes(body[2..6].try_into().unwrap());
                     let end = 6 + usize::try_from(length).unwrap_or(0);
-                    reply
-                        .rows
-                        .push(String::from_utf8_lossy(&body[6..end]).into_owned());
+                    reply.rows.push(String::from_utf8_lossy(&body[6..end]).into_owned());
                 }
                 b'E' => {
                     reply.errors += 1;
@@ -315,11 +292,7 @@ impl Raw {
     pub fn expect(&mut self, wanted: u8) -> Vec<u8> {
         loop {
             let (tag, body) = self.frame().expect("the connection ended");
-            assert!(
-                tag != b'E' || wanted == b'E',
-                "an error instead: {:?}",
-                Fault::read(&body)
-            );
+            assert!(tag != b'E' || wanted == b'E', "an error instead: {:?}", Fault::read(&body));
             if tag == wanted {
                 return body;
             }

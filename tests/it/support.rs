@@ -61,11 +61,7 @@ impl Weir {
     }
 
     /// The same in a folder that has files already, with a word on the command.
-    pub fn start_in(
-        folder: tempfile::TempDir,
-        settings: &str,
-        arrange: impl FnOnce(&mut Command),
-    ) -> Weir {
+    pub fn start_in(folder: tempfile::TempDir, settings: &str, arrange: impl FnOnce(&mut Command)) -> Weir {
         std::fs::write(folder.path().join("pgweir.yaml"), settings).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
@@ -87,12 +83,7 @@ impl Weir {
             let line = log.lines().find(|line| line.contains("is serving"))?;
             Some((address(line, "listen=")?, address(line, "admin=")?))
         });
-        Weir {
-            child,
-            listen,
-            admin,
-            folder,
-        }
+        Weir { child, listen, admin, folder }
     }
 
     pub fn pid(&self) -> u32 {
@@ -150,16 +141,12 @@ impl Weir {
 
     /// A connection string to a database through pgweir.
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://{APP_USER}:{APP_PASSWORD}@{}/{database}",
-            self.listen
-        )
+        format!("postgres://{APP_USER}:{APP_PASSWORD}@{}/{database}", self.listen)
     }
 
     /// Logs in as the tests' user.
     pub fn login(&self, database: &str) -> Raw {
-        self.try_login(database)
-            .unwrap_or_else(|fault| panic!("no login: {fault:?}"))
+        self.try_login(database).unwrap_or_else(|fault| panic!("no login: {fault:?}"))
     }
 
     pub fn try_login(&self, database: &str) -> Result<Raw, Fault> {
@@ -197,18 +184,12 @@ impl Weir {
                 level("pgweir_servers", &["state=\"active\""]),
                 level("pgweir_pinned_servers", &[]),
                 level("pgweir_servers", &["state=\"idle\""]),
-                level("pgweir_servers_opened_total", &[])
-                    - level("pgweir_servers_closed_total", &[]),
+                level("pgweir_servers_opened_total", &[]) - level("pgweir_servers_closed_total", &[]),
             ];
             let [clients, waiting, active, pinned, idle, open] = levels;
             let real = ask(server_url, &count);
             let calm = clients == 0 && waiting == 0 && active == 0 && pinned == 0;
-            if calm
-                && idle <= max as i64
-                && idle >= 0
-                && idle == open
-                && real == format!("{idle} 0")
-            {
+            if calm && idle <= max as i64 && idle >= 0 && idle == open && real == format!("{idle} 0") {
                 return;
             }
             if begun.elapsed() > PATIENCE {
@@ -246,13 +227,10 @@ fn address(line: &str, key: &str) -> Option<SocketAddr> {
 
 fn sum(page: &str, name: &str, labels: &[&str]) -> f64 {
     let lines = page.lines().filter(|line| {
-        line.strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with(['{', ' ']))
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
             && labels.iter().all(|label| line.contains(label))
     });
-    lines
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// One HTTP request on a connection of its own: status and body.
@@ -272,9 +250,7 @@ pub fn http(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> 
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok());
-    let body = answer
-        .split_once("\r\n\r\n")
-        .map(|(_, body)| body.to_owned());
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
     (status.unwrap_or(0), body.unwrap_or_default())
 }
 
@@ -300,9 +276,7 @@ impl Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = rcgen::CertificateParams::new(names).unwrap();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, common_name);
+        params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
         let path = folder.join(format!("{name}.key"));

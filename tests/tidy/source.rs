@@ -81,9 +81,7 @@ impl Source {
         let mut from = 0;
         while let Some(at) = self.code[from..].find("#[cfg(test)]") {
             let rest = self.code[from + at + 12..].trim_start();
-            let after = rest
-                .strip_prefix("mod ")
-                .map(|rest| rest.trim_start_matches(is_word));
+            let after = rest.strip_prefix("mod ").map(|rest| rest.trim_start_matches(is_word));
             if after.is_some_and(|after| after.trim_start().starts_with('{')) {
                 return &self.code[..from + at];
             }
@@ -108,8 +106,7 @@ impl Source {
             let start = before.rfind([';', '{', '}']).map_or(0, |at| at + 1);
             let attributes = &self.raw[start..at];
             let for_tests = self.is_test || attributes.contains("#[cfg(test)]");
-            if (for_tests || attributes.contains("fuzzing")) && rest[name.len()..].starts_with(';')
-            {
+            if (for_tests || attributes.contains("fuzzing")) && rest[name.len()..].starts_with(';') {
                 let given = attributes.split("#[path = \"").nth(1);
                 files.push(match given.and_then(|given| given.split_once('"')) {
                     Some((given, _)) => format!("{parent}/{given}"),
@@ -227,11 +224,7 @@ fn blanked(raw: &str) -> String {
             rest = &rest[c.len_utf8()..];
         } else {
             let blank = |c: char| {
-                if c == '\n' {
-                    "\n"
-                } else {
-                    &"    "[..c.len_utf8()]
-                }
+                if c == '\n' { "\n" } else { &"    "[..c.len_utf8()] }
             };
             out.extend(rest[..length].chars().map(blank));
             rest = &rest[length..];
@@ -280,9 +273,7 @@ fn literal(text: &str) -> usize {
     if text[..prefix].contains('r') {
         let end = format!("\"{}", "#".repeat(hashes));
         let from = prefix + hashes + 1;
-        return text[from..]
-            .find(&end)
-            .map_or(text.len(), |at| from + at + end.len());
+        return text[from..].find(&end).map_or(text.len(), |at| from + at + end.len());
     }
     string(text, prefix)
 }

@@ -21,9 +21,7 @@ fn comments_and_literals_are_not_code() {
 fn paths_are_found_in_groups() {
     let code = "use crate::a::{self, b::{c, d as e}, f}; fn g() { crate::h::i(); not_crate::j(); }\
                 pub(in crate::k) fn l() {} use crate::{m, n::o};";
-    let expected = [
-        "a::self", "a::b::c", "a::b::d", "a::f", "h::i", "k", "m", "n::o",
-    ];
+    let expected = ["a::self", "a::b::c", "a::b::d", "a::f", "h::i", "k", "m", "n::o"];
     assert_eq!(paths(code, "crate"), expected);
     assert_eq!(paths("use std::time::{Duration, Instant};", "std").len(), 2);
 }
@@ -46,35 +44,12 @@ fn what_is_for_tests_is_not_production() {
 #[test]
 fn a_wrong_import_is_refused() {
     let faults = |path, code| floor_faults(&source(path, code)).len();
-    assert_eq!(
-        faults("src/wire/a.rs", "use crate::pool::lend::Lease;"),
-        1,
-        "upwards"
-    );
-    assert_eq!(
-        faults("src/wire/a.rs", "use crate::auth::Secret;"),
-        1,
-        "sideways"
-    );
-    assert_eq!(
-        faults("src/pool/a.rs", "use crate::{session, error};"),
-        1,
-        "in a group"
-    );
-    assert_eq!(
-        faults("src/pool/a.rs", "use crate::observe::log;"),
-        1,
-        "beyond the exception"
-    );
-    assert_eq!(
-        faults("src/pool/a.rs", "use crate::observe::counters::X;"),
-        0
-    );
-    assert_eq!(
-        faults("src/pool/a.rs", "use super::super::proxy;"),
-        1,
-        "in disguise"
-    );
+    assert_eq!(faults("src/wire/a.rs", "use crate::pool::lend::Lease;"), 1, "upwards");
+    assert_eq!(faults("src/wire/a.rs", "use crate::auth::Secret;"), 1, "sideways");
+    assert_eq!(faults("src/pool/a.rs", "use crate::{session, error};"), 1, "in a group");
+    assert_eq!(faults("src/pool/a.rs", "use crate::observe::log;"), 1, "beyond the exception");
+    assert_eq!(faults("src/pool/a.rs", "use crate::observe::counters::X;"), 0);
+    assert_eq!(faults("src/pool/a.rs", "use super::super::proxy;"), 1, "in disguise");
     assert_eq!(faults("src/attic/a.rs", ""), 1, "a room without a floor");
     assert_eq!(faults("src/proxy/a.rs", "use crate::session::Session;"), 0);
 }
@@ -106,15 +81,9 @@ fn long_and_headless_files_are_refused() {
     let faults = |path, code: &str| size_faults(&source(path, code)).len();
     assert_eq!(faults("src/a.rs", "//! Why.\nfn a() {}\n"), 0);
     assert_eq!(faults("src/a.rs", "fn a() {}\n"), 1);
-    assert_eq!(
-        faults("tests/a.rs", &format!("//! Why.\n{}", "\n".repeat(400))),
-        1
-    );
+    assert_eq!(faults("tests/a.rs", &format!("//! Why.\n{}", "\n".repeat(400))), 1);
     let body = "    b();\n".repeat(71);
-    assert_eq!(
-        faults("src/a.rs", &format!("//! Why.\nfn a() {{\n{body}}}\n")),
-        1
-    );
+    assert_eq!(faults("src/a.rs", &format!("//! Why.\nfn a() {{\n{body}}}\n")), 1);
     assert_eq!(faults("src/a.rs", "//! Why.\nfn a() { b.unwrap() }\n"), 1);
     assert_eq!(faults("tests/a.rs", "//! Why.\nfn a() { b.unwrap() }\n"), 0);
 }

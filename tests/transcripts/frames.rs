@@ -122,10 +122,7 @@ pub fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn cstr(words: &[Word]) -> Vec<u8> {
-    words
-        .iter()
-        .flat_map(|word| word.iter().copied().chain([0]))
-        .collect()
+    words.iter().flat_map(|word| word.iter().copied().chain([0])).collect()
 }
 
 fn number(word: &Word) -> i32 {
@@ -190,10 +187,7 @@ fn client(name: &str, rest: &[Word]) -> Option<(u8, Vec<u8>)> {
         ("CopyFail", [why]) => (b'f', cstr(std::slice::from_ref(why))),
         ("Call", [oid, arguments @ ..]) => {
             let oid = number(oid).to_be_bytes();
-            (
-                b'F',
-                [&oid[..], b"\0\0", &values(arguments), b"\0\0"].concat(),
-            )
+            (b'F', [&oid[..], b"\0\0", &values(arguments), b"\0\0"].concat())
         }
         _ => return None,
     })
@@ -211,13 +205,7 @@ fn server(name: &str, rest: &[Word]) -> Option<(u8, Vec<u8>)> {
             let mut body = (names.len() as i16).to_be_bytes().to_vec();
             for name in names {
                 // Table, column, type text, size, modifier, format.
-                body.extend(
-                    [
-                        &name[..],
-                        b"\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0",
-                    ]
-                    .concat(),
-                );
+                body.extend([&name[..], b"\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0"].concat());
             }
             (b'T', body)
         }
@@ -226,10 +214,7 @@ fn server(name: &str, rest: &[Word]) -> Option<(u8, Vec<u8>)> {
         ("Ready", [status]) => (b'Z', status.clone()),
         ("Error" | "Fatal", [code, message, routine @ ..]) => {
             let severity: &[u8] = if name == "Error" { b"ERROR" } else { b"FATAL" };
-            let mut body = [
-                b"S", severity, b"\0V", severity, b"\0C", code, b"\0M", message, b"\0",
-            ]
-            .concat();
+            let mut body = [b"S", severity, b"\0V", severity, b"\0C", code, b"\0M", message, b"\0"].concat();
             for routine in routine {
                 body.extend([b"R", &routine[..], b"\0"].concat());
             }
@@ -273,21 +258,10 @@ pub fn show(bytes: &[u8]) -> String {
         .map(|frame| {
             let body = frame.get(5..).unwrap_or_default();
             let shown = &body[..body.len().min(200)];
-            let more = if body.len() > shown.len() {
-                format!("… {} bytes", body.len())
-            } else {
-                String::new()
-            };
-            format!(
-                "    {} {}{more}",
-                frame[..1].escape_ascii(),
-                shown.escape_ascii()
-            )
+            let more =
+                if body.len() > shown.len() { format!("… {} bytes", body.len()) } else { String::new() };
+            format!("    {} {}{more}", frame[..1].escape_ascii(), shown.escape_ascii())
         })
         .collect();
-    if lines.is_empty() {
-        "    (nothing)".to_owned()
-    } else {
-        lines.join("\n")
-    }
+    if lines.is_empty() { "    (nothing)".to_owned() } else { lines.join("\n") }
 }

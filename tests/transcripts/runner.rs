@@ -65,23 +65,17 @@ impl Case {
         for (index, line) in text.lines().enumerate() {
             let place = format!("{file}:{}", index + 1);
             if let Some(title) = line.strip_prefix("== ") {
-                cases.push(Case {
-                    title: title.trim().to_owned(),
-                    lines: Vec::new(),
-                });
+                cases.push(Case { title: title.trim().to_owned(), lines: Vec::new() });
             } else if line.trim().is_empty() || line.starts_with('#') {
             } else if line.starts_with(' ') {
                 let last = cases.last_mut().and_then(|case| case.lines.last_mut());
                 let last = last.unwrap_or_else(|| panic!("{place}: continues nothing"));
                 last.2 += line;
             } else {
-                let (key, rest) = line
-                    .split_once(':')
-                    .unwrap_or_else(|| panic!("{place}: no key: {line}"));
+                let (key, rest) = line.split_once(':').unwrap_or_else(|| panic!("{place}: no key: {line}"));
                 let case = cases.last_mut();
                 let case = case.unwrap_or_else(|| panic!("{place}: before the first title"));
-                case.lines
-                    .push((place, key.trim().to_owned(), rest.trim().to_owned()));
+                case.lines.push((place, key.trim().to_owned(), rest.trim().to_owned()));
             }
         }
         cases
@@ -89,9 +83,7 @@ impl Case {
 
     /// It moves megabytes, so it is not run dozens of times.
     pub fn is_large(&self) -> bool {
-        self.lines
-            .iter()
-            .any(|(_, _, text)| text.contains("00000)"))
+        self.lines.iter().any(|(_, _, text)| text.contains("00000)"))
     }
 
     /// Plays it; the error says where it went another way.
@@ -101,9 +93,7 @@ impl Case {
             let played = stage.play(key, text, cuts);
             played.map_err(|why| format!("{place}: {key}: {text}\n  {why}"))?;
         }
-        stage
-            .nothing_left()
-            .map_err(|why| format!("at the end: {why}"))
+        stage.nothing_left().map_err(|why| format!("at the end: {why}"))
     }
 }
 
@@ -156,11 +146,7 @@ impl Stage {
 
     fn play(&mut self, key: &str, text: &str, cuts: &mut Cuts) -> Result<(), String> {
         let frames = |last: &[u8]| {
-            if text == "same" {
-                last.to_vec()
-            } else {
-                encode(text)
-            }
+            if text == "same" { last.to_vec() } else { encode(text) }
         };
         match key {
             "mode" => self.session.mode = mode(text),
@@ -293,8 +279,7 @@ impl Stage {
             memory.baggage = wanted;
             memory.unnamed = None;
             for query in queries {
-                self.aligned
-                    .extend(crate::frames::frame(b'Q', &[&query[..], b"\0"].concat()));
+                self.aligned.extend(crate::frames::frame(b'Q', &[&query[..], b"\0"].concat()));
             }
         }
     }
@@ -327,11 +312,7 @@ impl Stage {
                 self.settle();
             }
         }
-        if self.server_input.is_empty() {
-            Ok(())
-        } else {
-            Err("bytes were left over".to_owned())
-        }
+        if self.server_input.is_empty() { Ok(()) } else { Err("bytes were left over".to_owned()) }
     }
 
     /// As the shell does after each burst of a server.
@@ -353,10 +334,8 @@ impl Stage {
     fn step(&mut self, client: bool) -> Step {
         let (mut to_server, mut to_client) = (Out::default(), Out::default());
         let max = self.statements_max;
-        let memory = self
-            .lent
-            .clone()
-            .map(|lent| self.servers.entry(lent).or_insert_with(|| Memory::new(max)));
+        let memory =
+            self.lent.clone().map(|lent| self.servers.entry(lent).or_insert_with(|| Memory::new(max)));
         let mut desk = Desk {
             memory,
             interner: &mut self.interner,
@@ -365,23 +344,13 @@ impl Stage {
             to_client: &mut to_client,
         };
         let (step, input) = if client {
-            (
-                self.session.on_client(&self.client_input, &mut desk),
-                &self.client_input,
-            )
+            (self.session.on_client(&self.client_input, &mut desk), &self.client_input)
         } else {
-            (
-                self.session.on_server(&self.server_input, &mut desk),
-                &self.server_input,
-            )
+            (self.session.on_server(&self.server_input, &mut desk), &self.server_input)
         };
         // Bytes for the other side than the input is for are never spans of it.
         let other: &[u8] = &[];
-        let (for_server, for_client) = if client {
-            (&input[..], other)
-        } else {
-            (other, &input[..])
-        };
+        let (for_server, for_client) = if client { (&input[..], other) } else { (other, &input[..]) };
         self.to_server.extend(to_server.bytes(for_server));
         self.to_client.extend(to_client.bytes(for_client));
         self.count();
@@ -405,20 +374,12 @@ impl Stage {
     fn check_need(&mut self, text: &str) -> Result<(), String> {
         let outcome = self.outcome.take();
         let found = outcome.map_or("nothing".to_owned(), |need| name(&need));
-        if found == text {
-            Ok(())
-        } else {
-            Err(format!("it needs {found}"))
-        }
+        if found == text { Ok(()) } else { Err(format!("it needs {found}")) }
     }
 
     fn check_pins(&self, text: &str) -> Result<(), String> {
         let pins: Vec<&str> = self.session.pins.iter().map(|pin| pin.label()).collect();
-        if pins.join(" ") == text {
-            Ok(())
-        } else {
-            Err(format!("it is {pins:?}"))
-        }
+        if pins.join(" ") == text { Ok(()) } else { Err(format!("it is {pins:?}")) }
     }
 
     fn check_counts(&mut self, text: &str) -> Result<(), String> {
@@ -481,9 +442,5 @@ fn equal(expected: &[u8], found: &[u8]) -> Result<(), String> {
     if expected == found {
         return Ok(());
     }
-    Err(format!(
-        "expected\n{}\n  found\n{}",
-        show(expected),
-        show(found)
-    ))
+    Err(format!("expected\n{}\n  found\n{}", show(expected), show(found)))
 }

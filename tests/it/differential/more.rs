@@ -32,12 +32,7 @@ fn start_up_settings_that_are_wrong() {
             start().with("DateStyle", "nonsense"),
         ] {
             let [direct, through] = both(&startup, mode);
-            assert_eq!(
-                refusal(through),
-                refusal(direct),
-                "{mode:?} {:?}",
-                startup.parameters
-            );
+            assert_eq!(refusal(through), refusal(direct), "{mode:?} {:?}", startup.parameters);
         }
     }
 }
@@ -47,32 +42,18 @@ fn start_up_settings_that_are_wrong() {
 fn greetings() {
     let database = database("greetings");
     let start = || Startup::new(&database.name);
-    for mode in [
-        PoolMode::Session,
-        PoolMode::Transaction,
-        PoolMode::Statement,
-    ] {
+    for mode in [PoolMode::Session, PoolMode::Transaction, PoolMode::Statement] {
         for startup in [
             start(),
-            start()
-                .with("client_encoding", "latin1")
-                .with("DateStyle", "german, dmy"),
-            start()
-                .with("TimeZone", "europe/berlin")
-                .with("application_name", "mine"),
-            start().with(
-                "options",
-                "-c geqo=off -c my.own=1 -c intervalstyle=iso_8601",
-            ),
-            start()
-                .with("search_path", "other")
-                .with("extra_float_digits", "3"),
+            start().with("client_encoding", "latin1").with("DateStyle", "german, dmy"),
+            start().with("TimeZone", "europe/berlin").with("application_name", "mine"),
+            start().with("options", "-c geqo=off -c my.own=1 -c intervalstyle=iso_8601"),
+            start().with("search_path", "other").with("extra_float_digits", "3"),
             start().with("_pq_.unknown", "1").with("_pq_.other", "x"),
         ] {
             let [direct, through] = both(&startup, mode);
             let greeting = |raw: Result<Raw, Vec<Vec<u8>>>| -> Vec<Vec<u8>> {
-                let raw =
-                    raw.unwrap_or_else(|frames| panic!("refused: {}", show(&frames.concat())));
+                let raw = raw.unwrap_or_else(|frames| panic!("refused: {}", show(&frames.concat())));
                 raw.greeting.iter().map(|frame| masked(frame)).collect()
             };
             let (direct, through) = (greeting(direct), greeting(through));
@@ -102,18 +83,10 @@ fn protocol_versions() {
             }
             let greeting = |port| {
                 let raw = Raw::open(port, &startup);
-                let keys: Vec<usize> = raw
-                    .greeting
-                    .iter()
-                    .filter(|frame| frame[0] == b'K')
-                    .map(Vec::len)
-                    .collect();
-                let negotiations: Vec<Vec<u8>> = raw
-                    .greeting
-                    .iter()
-                    .filter(|frame| frame[0] == b'v')
-                    .cloned()
-                    .collect();
+                let keys: Vec<usize> =
+                    raw.greeting.iter().filter(|frame| frame[0] == b'K').map(Vec::len).collect();
+                let negotiations: Vec<Vec<u8>> =
+                    raw.greeting.iter().filter(|frame| frame[0] == b'v').cloned().collect();
                 (keys, negotiations)
             };
             let (keys, negotiations) = greeting(weir.port());
@@ -159,15 +132,10 @@ fn schema_changes_made_elsewhere() {
     for change in changes {
         for database in [&direct, &through] {
             batch(&database.superuser_url(), &[change]);
-            batch(
-                &database.superuser_url(),
-                &["grant all on all tables in schema public to app"],
-            );
+            batch(&database.superuser_url(), &["grant all on all tables in schema public to app"]);
         }
         for script in &scripts {
-            let oracle = script
-                .play(shared().port(), &direct.name, None, None)
-                .unwrap();
+            let oracle = script.play(shared().port(), &direct.name, None, None).unwrap();
             let seen = script.play(weir.port(), &through.name, Some(&oracle), None);
             let same = seen.and_then(|seen| differences(&oracle, &seen, false));
             same.unwrap_or_else(|why| panic!("{change}, {}: {why}", script.title));

@@ -69,23 +69,14 @@ fn check(mode: PoolMode, disturbed: bool, cases: u32) {
     let subject = format!("random_{mode:?}_{disturbed}").to_lowercase();
     let (direct, through) = (database(&subject), database(&subject));
     let weir = weir(mode);
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 300,
-        ..Config::default()
-    };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
     let groups = proptest::collection::vec(group(), 1..6);
     let outcome = TestRunner::new(config).run(&groups, |groups| {
         let script = Script::of(groups.iter().map(|group| frames(group)).collect());
         let fail = |why: String| TestCaseError::fail(format!("{why}\n{groups:#?}"));
-        let oracle = script
-            .play(shared().port(), &direct.name, None, None)
-            .map_err(fail)?;
+        let oracle = script.play(shared().port(), &direct.name, None, None).map_err(fail)?;
         let mut disturb = disturbed.then(|| Disturb::new(weir.port(), &through.name, mode));
-        let seen = script
-            .play(weir.port(), &through.name, Some(&oracle), disturb.as_mut())
-            .map_err(fail)?;
+        let seen = script.play(weir.port(), &through.name, Some(&oracle), disturb.as_mut()).map_err(fail)?;
         differences(&oracle, &seen, false).map_err(fail)
     });
     outcome.unwrap_or_else(|why| panic!("{why}"));

@@ -35,8 +35,7 @@ impl Script {
             .filter(|path| path.extension().is_some_and(|end| end == "txt"))
             .collect();
         files.sort();
-        let read =
-            |path: &std::path::PathBuf| Script::read(&std::fs::read_to_string(path).unwrap());
+        let read = |path: &std::path::PathBuf| Script::read(&std::fs::read_to_string(path).unwrap());
         files.iter().flat_map(read).collect()
     }
 

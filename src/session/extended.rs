@@ -1,0 +1,212 @@
+//! Prepared statements as a client sends them: Parse, Bind, Describe and Close, under the names that servers
+//! know. Pure.
+
+use std::rc::Rc;
+
+use super::client_side::Frame;
+use super::exchange::Kind;
+use super::{Desk, Session};
+use crate::pool::memory::StatementId;
+use crate::pool::settings::PoolMode;
+use crate::pool::statement::{self, Statement};
+use crate::sql::Traits;
+use crate::wire::client::{Bind, Parse, Target, TargetKind, tag};
+use crate::wire::{HEADER, reply};
+
+impl Session {
+    pub(super) fn parse(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        self.exchange.open_group = true;
+        let parse = Parse::read(frame.body);
+        let (PoolMode::Transaction | PoolMode::Statement, Some(parse)) = (self.mode, parse) else {
+            return self.pass_asking(input, frame, Kind::Parse, desk);
+        };
+        if !parse.name.is_empty() && self.prepared.get(parse.name).is_some() {
+            return self.parse_again(input, frame, parse, desk);
+        }
+        if self.baggage.prepared().contains_key(parse.name) && !self.doubt.state {
+            // SQL made the name on this server, which will say so.
+            return self.pass_asking(input, frame, Kind::Parse, desk);
+        }
+        let statement = self.statement_for(parse, desk);
+        let id = statement.id;
+        let known = statement.shared && desk.memory.as_mut().is_some_and(|memory| memory.knows(id));
+        if !known {
+            self.tally.statement_misses += 1;
+            self.announce(&statement, input, desk);
+            let (name, length) = statement.name();
+            reply::parse(desk.to_server.own(input), &name[..length], parse.text, parse.types);
+            self.exchange.push(Kind::Parse);
+        } else {
+            self.tally.statement_hits += 1;
+            self.exchange.push(Kind::FakeParse);
+        }
+        let previous = self.prepared.put(parse.name, Some(statement));
+        if let Some(item) = self.exchange.queue.back_mut() {
+            item.statement = (!known).then_some(id);
+        }
+        self.note_undo(parse.name, previous);
+    }
+
+    pub(super) fn statement_for(&mut self, parse: Parse<'_>, desk: &mut Desk<'_>) -> Rc<Statement> {
+        let unnamed = parse.name.is_empty();
+        let alone = self.doubt.any()
+            || self.exchange.may_have_failed()
+            || (unnamed && !self.reuse_unnamed)
+            || !self.pins.is_empty();
+        let context = (self.baggage.meaning(), desk.epoch);
+        let shared = if alone { None } else { desk.interner.shared(parse.text, parse.types, context) };
+        shared.unwrap_or_else(|| desk.interner.private(parse.text, parse.types, unnamed))
+    }
+
+    /// Notes that the server is about to get this statement, closing another one if it has too many.
+    pub(super) fn announce(&mut self, statement: &Statement, input: &[u8], desk: &mut Desk<'_>) {
+        let Some(memory) = &mut desk.memory else {
+            return;
+        };
+        if statement.unnamed {
+            memory.unnamed = Some(statement.id);
+        } else if let Some(evicted) = memory.learn(statement.id) {
+            self.tally.statement_evictions += 1;
+            self.close_hidden(&statement::name(evicted), Some(evicted), input, desk);
+        }
+    }
+
+    pub(in crate::session) fn close_hidden(
+        &mut self,
+        name: &[u8],
+        id: Option<StatementId>,
+        input: &[u8],
+        desk: &mut Desk<'_>,
+    ) {
+        reply::statement_target(desk.to_server.own(input), tag::CLOSE, name);
+        self.exchange.push_hidden(Kind::Close, id);
+    }
+
+    /// Makes sure that the server knows the statement, with a Parse that the client does not see.
+    pub(super) fn give(&mut self, statement: &Statement, input: &[u8], desk: &mut Desk<'_>) {
+        let Some(memory) = &mut desk.memory else {
+            return;
+        };
+        let known =
+            if statement.unnamed { memory.unnamed == Some(statement.id) } else { memory.knows(statement.id) };
+        if known {
+            return;
+        }
+        self.announce(statement, input, desk);
+        let (name, length) = statement.name();
+        reply::parse(desk.to_server.own(input), &name[..length], &statement.text, &statement.types);
+        self.exchange.push_hidden(Kind::Parse, Some(statement.id));
+    }
+
+    /// A live name is parsed again, which is an error. PostgreSQL says so itself, in its own words and
+    /// order: the name is made on the server first, and closed behind the failure.
+    pub(super) fn parse_again(
+        &mut self,
+        input: &[u8],
+        frame: Frame<'_>,
+        parse: Parse<'_>,
+        desk: &mut Desk<'_>,
+    ) {
+        reply::parse(desk.to_server.own(input), parse.name, b"", b"\0\0");
+        self.exchange.push_hidden(Kind::Parse, None);
+        self.pass_asking(input, frame, Kind::Parse, desk);
+        self.prepared.put_stray(parse.name);
+    }
+
+    pub(super) fn bind(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        let bind = match Bind::read(frame.body) {
+            Some(bind) if self.mode != PoolMode::Session => bind,
+            _ => return self.pass_asking(input, frame, Kind::Bind, desk),
+        };
+        self.exchange.open_group = true;
+        let Some(statement) = self.prepared.get(bind.statement).cloned() else {
+            self.hide_unnamed(bind.statement, input, desk);
+            return self.pass_asking(input, frame, Kind::Bind, desk);
+        };
+        self.expect(statement.traits, &statement.text);
+        if statement.traits.has(Traits::STATE) {
+            for value in bind.values().into_iter().flatten() {
+                self.note_custom(value);
+            }
+        }
+        self.give(&statement, input, desk);
+        let (name, length) = statement.name();
+        let missing = frame.head.size - (HEADER + frame.body.len());
+        let out = desk.to_server.own(input);
+        reply::bind_head(out, bind.portal, &name[..length], bind.rest.len() + missing);
+        out.extend_from_slice(bind.rest);
+        self.client_pass = missing;
+        self.exchange.push(Kind::Bind);
+        self.note_statement(statement.id);
+    }
+
+    /// The client has no unnamed statement; the one that another client left in the server's slot must not
+    /// be found.
+    pub(super) fn hide_unnamed(&mut self, name: &[u8], input: &[u8], desk: &mut Desk<'_>) {
+        if name.is_empty() && !self.prepared.is_large(b"") {
+            if let Some(memory) = &mut desk.memory {
+                memory.unnamed = None;
+            }
+            self.close_hidden(b"", None, input, desk);
+        }
+    }
+
+    pub(super) fn describe(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        let target = match Target::read(frame.body) {
+            Some(target) if self.mode != PoolMode::Session && target.kind == TargetKind::Statement => target,
+            _ => return self.pass_asking(input, frame, Kind::Describe, desk),
+        };
+        self.exchange.open_group = true;
+        let Some(statement) = self.prepared.get(target.name).cloned() else {
+            self.hide_unnamed(target.name, input, desk);
+            return self.pass_asking(input, frame, Kind::Describe, desk);
+        };
+        self.give(&statement, input, desk);
+        let (name, length) = statement.name();
+        reply::statement_target(desk.to_server.own(input), tag::DESCRIBE, &name[..length]);
+        self.exchange.push(Kind::Describe);
+        self.note_statement(statement.id);
+    }
+
+    pub(super) fn note_statement(&mut self, id: StatementId) {
+        if let Some(item) = self.exchange.queue.back_mut() {
+            item.statement = Some(id);
+        }
+    }
+
+    pub(super) fn close(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
+        let target = Target::read(frame.body);
+        match target {
+            Some(target)
+                if self.mode != PoolMode::Session
+                    && target.kind == TargetKind::Statement
+                    && (self.prepared.get(target.name).is_some()
+                        || (self.baggage.prepared().is_empty()
+                            && !self.doubt.state
+                            && !self.prepared.is_large(target.name))) =>
+            {
+                self.close_statement(target.name);
+            }
+            _ => {
+                if let Some(target) = target
+                    && target.kind == TargetKind::Statement
+                    && self.mode != PoolMode::Session
+                {
+                    // It may have been prepared in SQL, so the server's state changes.
+                    self.doubt.state = true;
+                    self.prepared.put(target.name, None);
+                }
+                self.pass_asking(input, frame, Kind::Close, desk);
+            }
+        }
+    }
+
+    /// The server's own statement stays for others; the client's name goes. Closing a name that does not
+    /// exist is no error either.
+    pub(super) fn close_statement(&mut self, name: &[u8]) {
+        self.exchange.open_group = true;
+        let previous = self.prepared.put(name, None);
+        self.exchange.push(Kind::FakeClose);
+        self.note_undo(name, previous);
+    }
+}
