@@ -34,6 +34,8 @@ pub struct Server {
     pub stream: Stream,
     pub memory: Memory,
     pub key: BackendKey,
+    /// NotificationResponse frames that came while pgweir asked something; the client gets them behind that.
+    pub asides: Vec<u8>,
     pub address: ServerAddress,
     /// The start-up parameters it was opened with, beyond user and database: it serves only clients with
     /// the same. `None`: it serves all.
@@ -129,6 +131,7 @@ pub async fn open(opening: Opening) -> Result<Opened, ServerError> {
         stream: login.stream,
         memory,
         key,
+        asides: Vec::new(),
         address: opening.address,
         startup: opening.startup,
         opened_ms: 0,
@@ -347,6 +350,9 @@ async fn frame(stream: &mut Stream, input: &mut Vec<u8>) -> Result<(u8, Vec<u8>)
     }
 }
 
+/// Bytes of notifications kept while pgweir asks something; a question takes a few milliseconds.
+const ASIDES_MAX: usize = 4 * 1024 * 1024;
+
 /// Rows of pgweir's own questions; its questions have far fewer.
 const ROWS_MAX: usize = 10_000;
 
@@ -361,24 +367,30 @@ impl Server {
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
         let (mut rows, mut input, mut failure) = (Vec::new(), Vec::with_capacity(4096), None);
-        loop {
+        let mut ready = false;
+        // What comes unasked may follow the end of the answer at once, and belongs to the client.
+        while !ready || !input.is_empty() {
             let (tag, body) = frame(&mut self.stream, &mut input).await?;
             match tag {
+                tag::NOTIFICATION if self.asides.len() < ASIDES_MAX => {
+                    reply::frame(&mut self.asides, tag, |out| out.extend_from_slice(&body));
+                }
+                tag::NOTIFICATION => return Err(ServerError::Protocol("too many notifications".into())),
+                tag::PARAMETER_STATUS => {
+                    if let Some((name, value)) = parameter(&body) {
+                        self.memory.report(name, value);
+                    }
+                }
+                tag::NOTICE => {}
+                _ if ready => return Err(ServerError::Protocol("more than was asked for".into())),
                 tag::DATA_ROW if rows.len() < ROWS_MAX => {
                     let columns =
                         columns(&body).ok_or_else(|| ServerError::Protocol("a broken row".into()))?;
                     rows.push(columns.into_iter().map(|column| column.map(<[u8]>::to_vec)).collect());
                 }
                 tag::ERROR => failure = Some(refused(&body)),
-                tag::PARAMETER_STATUS => {
-                    if let Some((name, value)) = parameter(&body) {
-                        self.memory.report(name, value);
-                    }
-                }
-                tag::READY if body == b"I" && input.is_empty() => break,
-                tag::READY => {
-                    return Err(ServerError::Protocol("not idle after a question".into()));
-                }
+                tag::READY if body == b"I" => ready = true,
+                tag::READY => return Err(ServerError::Protocol("not idle after a question".into())),
                 _ => {}
             }
         }

@@ -85,10 +85,13 @@ impl Drive {
         };
         self.chore = None;
         let (mut lease, state) = outcome.map_err(Farewell::ChoreFailed)?;
+        let mut news = std::mem::take(&mut lease.server().asides);
         if let Some(state) = state {
             let memory = &mut lease.server().memory;
             memory.baggage = self.session.learn_state(state);
-            let news = self.session.returned_parameters(memory);
+            news.extend(self.session.returned_parameters(memory));
+        }
+        if !news.is_empty() {
             send(&mut self.client, cx, &news, &mut self.from_server.unsent)
                 .map_err(|error| Farewell::ClientLost(error.to_string()))?;
         }

@@ -61,9 +61,11 @@ pub async fn clean(mut lease: Lease, in_transaction: bool, discard: bool) {
         }
     }
     if discard {
-        let memory = &mut lease.server().memory;
-        memory.forget_all();
-        memory.baggage = Rc::default();
+        let server = lease.server();
+        // Whoever listened has gone.
+        server.asides.clear();
+        server.memory.forget_all();
+        server.memory.baggage = Rc::default();
     }
     lease.give_back();
 }
