@@ -79,9 +79,9 @@ const CRATES: [(&str, &[&str]); 35] = [
     ("hmac", &["auth"]),
     ("hyper", &["admin"]),
     ("hyper_util", &["admin"]),
-    ("libc", &["demo", "observe"]),
+    ("libc", &["demo", "net", "observe", "proxy"]),
     ("md5", &["auth"]),
-    ("memchr", &["sql", "wire"]),
+    ("memchr", &["pool", "sql", "wire"]),
     ("pgwire", &["wire"]),
     ("prometheus", &["observe"]),
     ("rand", &["admin", "cli", "demo", "pool", "proxy"]),
@@ -108,13 +108,14 @@ const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;
 
 /// Files that are longer than they should be, and how long they may be until they are divided.
-const LONG_FILES: [(&str, usize); 6] = [
-    ("src/pool/lend.rs", 506),
-    ("src/pool/server.rs", 484),
-    ("src/proxy/drive.rs", 707),
-    ("src/proxy/greet.rs", 443),
-    ("src/session/client_side.rs", 633),
-    ("tests/transcripts/runner.rs", 483),
+const LONG_FILES: [(&str, usize); 7] = [
+    ("src/pool/lend.rs", 543),
+    ("src/pool/server.rs", 445),
+    ("src/proxy/greet.rs", 414),
+    ("tests/clients/rust/src/tokio_postgres_client.rs", 431),
+    ("tests/it/faults.rs", 576),
+    ("tests/it/login.rs", 553),
+    ("tests/transcripts/runner.rs", 446),
 ];
 
 fn floor(room: &str) -> Option<u32> {

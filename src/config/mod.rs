@@ -115,6 +115,11 @@ pub fn load_text(name: &str, text: &str, folder: &Path) -> Result<Settings, Vec<
     if report.mistakes.is_empty() { Ok(settings) } else { Err(in_order(report.mistakes)) }
 }
 
+/// What `workers: auto` means on this machine.
+pub fn default_workers() -> usize {
+    human::Workers::Auto.resolve(resolve::cores())
+}
+
 fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
     mistakes.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
     mistakes

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::upstream::Upstream;
 use crate::admin::AdminSettings;
 use crate::auth::{AuthSettings, Secret, UserSettings};
-use crate::config::{ListenSettings, Settings};
+use crate::config::{ListenSettings, Settings, default_workers};
 use crate::observe::LogSettings;
 use crate::pool::settings::{DatabaseSettings, PoolSettings, ServerAddress};
 use crate::session::limits::{Limits, Timeouts};
@@ -40,7 +40,7 @@ pub fn for_tour(upstream: &Upstream, listen: SocketAddr, admin: SocketAddr) -> S
             tokens: Vec::new(),
             audit_log: None,
         },
-        workers: std::thread::available_parallelism().map_or(1, |n| n.get()),
+        workers: default_workers(),
         databases: BTreeMap::from([(upstream.database.clone(), Arc::new(database))]),
         auth: AuthSettings { users: BTreeMap::from([(upstream.user.clone(), user)]), ..Default::default() },
         timeouts: Timeouts { shutdown: SHUTDOWN, ..Default::default() },
