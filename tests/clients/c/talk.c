@@ -26,9 +26,18 @@ const char *say(const char *format, ...)
     return text;
 }
 
+/* One line, whatever the answer holds. */
+static void print_answer(const char *name, const char *got)
+{
+    printf("result: %s = ", name);
+    for (; *got; got++)
+        fputs(*got == '\n' ? "\\n" : (char[]){*got, 0}, stdout);
+    printf("\n");
+}
+
 void check(const char *name, const char *got, const char *want)
 {
-    printf("result: %s = %s\n", name, got);
+    print_answer(name, got);
     if (strcmp(got, want) == 0) {
         passed++;
         printf("ok %s\n", name);

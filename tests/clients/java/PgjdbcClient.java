@@ -478,7 +478,7 @@ public class PgjdbcClient {
 
     static synchronized void check(String name, Object got, Object want) {
         boolean same = Objects.equals(got, want);
-        System.out.println("result: " + name + " = " + got);
+        System.out.println("result: " + name + " = " + String.valueOf(got).replace("\n", "\\n"));
         System.out.println((same ? "ok " : "not ok ") + name + (same ? "" : ": got " + got + ", want " + want));
         if (same) passed++; else failed++;
     }
