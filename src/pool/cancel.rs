@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connector::Connector;
-use super::server::{BackendKey, ServerError, connect};
+use super::login::connect;
+use super::server::{BackendKey, ServerError};
 use super::settings::ServerAddress;
 
 /// A server that has not taken a cancel request by then will not take it.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use super::baggage::{Baggage, Text};
+use super::clock::Clock;
 use super::connector::Connector;
 use super::open::Failure;
 use super::server::Server;
@@ -22,12 +23,12 @@ use crate::observe::counters::PoolCounters;
 /// What all workers share of one pool: how many servers are open, and what they saw of the schema.
 #[derive(Debug, Default)]
 pub struct Shared {
-    open: AtomicUsize,
+    pub(super) open: AtomicUsize,
     /// Workers whose clients wait while others hold all servers.
-    hungry: AtomicUsize,
+    pub(super) hungry: AtomicUsize,
     /// Told when a worker wants a place, and when a place is free for one.
-    notice: tokio::sync::Notify,
-    epoch: AtomicU64,
+    pub(super) notice: tokio::sync::Notify,
+    pub(super) epoch: AtomicU64,
 }
 
 /// One pool of one worker.
@@ -40,18 +41,18 @@ pub struct Pool {
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Rc<Clock>,
     /// Most recently used last.
-    idle: RefCell<Vec<Server>>,
-    waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    pub(super) idle: RefCell<Vec<Server>>,
+    pub(super) waiters: RefCell<VecDeque<Rc<Waiter>>>,
     /// Servers of this worker: idle, lent and being opened.
     pub(super) mine: Cell<usize>,
     pub(super) opening: Cell<usize>,
     pub(super) failure: RefCell<Option<Failure>>,
     pub(super) succeeded: Cell<bool>,
-    hungry: Cell<bool>,
+    pub(super) hungry: Cell<bool>,
     /// The worker ends: nothing is opened any more.
     pub(super) closed: Cell<bool>,
     pub(super) keys: RefCell<Option<ClientKeys>>,
-    welcomes: RefCell<HashMap<u64, Rc<Welcome>>>,
+    pub(super) welcomes: RefCell<HashMap<u64, Rc<Welcome>>>,
 }
 
 /// What a reload may change.
@@ -75,32 +76,6 @@ pub struct Welcome {
 
 /// Sets of start-up parameters remembered per pool; applications have a handful.
 const WELCOMES_MAX: usize = 256;
-
-/// How long a worker keeps a server that others wait for, where there are fewer servers than workers: long
-/// enough that opening connections is not most of the work.
-const TURN_MS: u64 = 100;
-
-/// The worker's time, read once per wake-up.
-#[derive(Default)]
-pub struct Clock(Cell<u64>);
-
-impl Clock {
-    /// Microseconds since the worker started.
-    #[inline]
-    pub fn us(&self) -> u64 {
-        self.0.get()
-    }
-
-    #[inline]
-    pub fn ms(&self) -> u64 {
-        self.0.get() / 1000
-    }
-
-    #[inline]
-    pub fn set_us(&self, us: u64) {
-        self.0.set(us);
-    }
-}
 
 /// A place in the queue.
 pub struct Waiter {
@@ -306,101 +281,6 @@ impl Pool {
         self.ensure_open();
     }
 
-    // --- places shared with other workers ---
-
-    pub(super) fn open_servers(&self) -> usize {
-        self.shared.open.load(Relaxed)
-    }
-
-    /// Reserves one of the pool's connections.
-    pub(super) fn reserve_place(&self) -> bool {
-        let max = self.config.borrow().settings.pool.max_size;
-        let reserve = |open: usize| (open < max).then_some(open + 1);
-        let reserved = self.shared.open.fetch_update(Relaxed, Relaxed, reserve).is_ok();
-        self.mine.set(self.mine.get() + usize::from(reserved));
-        reserved
-    }
-
-    pub(super) fn free_place(&self) {
-        self.shared.open.fetch_sub(1, Relaxed);
-        self.mine.set(self.mine.get() - 1);
-        if self.others_hungry() {
-            self.shared.notice.notify_waiters();
-        }
-    }
-
-    /// Lets other workers know whether clients wait here for want of connections.
-    pub(super) fn note_hunger(&self) {
-        let hungry = self.waiting() > self.opening.get();
-        if hungry != self.hungry.replace(hungry) {
-            if hungry {
-                self.shared.hungry.fetch_add(1, Relaxed);
-            } else {
-                self.shared.hungry.fetch_sub(1, Relaxed);
-            }
-        }
-    }
-
-    pub(super) fn others_hungry(&self) -> bool {
-        self.shared.hungry.load(Relaxed) > usize::from(self.hungry.get())
-    }
-
-    /// Clients wait here: a worker with idle servers may give one up.
-    pub(super) fn ask_others(&self) {
-        if self.hungry.get() {
-            self.shared.notice.notify_waiters();
-        }
-    }
-
-    /// Gives and takes places as the workers need them.
-    async fn share(self: Rc<Self>) {
-        let shared = self.shared.clone();
-        loop {
-            // Made before looking, so that no notice is missed in between.
-            let notice = shared.notice.notified();
-            let full = self.open_servers() >= self.config.borrow().settings.pool.max_size;
-            if full && self.others_hungry() {
-                self.give_up_idle();
-            } else if self.waiting() > 0 {
-                self.ensure_open();
-            }
-            notice.await;
-        }
-    }
-
-    /// The server that was idle longest makes room for another worker's client.
-    fn give_up_idle(self: &Rc<Self>) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.is_empty() {
-            return;
-        }
-        let server = idle.remove(0);
-        drop(idle);
-        self.counters.servers_idle.add(-1);
-        self.yield_place(server);
-    }
-
-    /// Closes a server and leaves its place to whoever is quicker, which is not this worker.
-    fn yield_place(&self, server: Server) {
-        server.close();
-        self.counters.servers_closed.add(1);
-        self.free_place();
-    }
-
-    /// Whether this server should be another worker's: that one has clients waiting, and this one holds more
-    /// than its share, or needs none, or there are fewer servers than workers and it has had its turn.
-    fn owes_a_share(&self, server: &Server) -> bool {
-        if !self.others_hungry() {
-            return false;
-        }
-        let config = self.config.borrow();
-        let max = config.settings.pool.max_size;
-        let share = (max / config.workers).max(1);
-        self.mine.get() > share
-            || (self.waiting() == 0 && self.open_servers() >= max)
-            || (max < config.workers && self.clock.ms() - server.opened_ms >= TURN_MS)
-    }
-
     // --- schema and welcomes ---
 
     /// Counts the schema changes seen by any worker.
@@ -422,48 +302,6 @@ impl Pool {
             welcomes.clear();
         }
         welcomes.insert(startup, welcome);
-    }
-
-    // --- upkeep ---
-
-    /// Runs now and then: closes what idled too long, opens what is missing.
-    pub fn tend(self: &Rc<Self>) {
-        let (idle_ms, lifetime_ms, min, generation) = {
-            let config = self.config.borrow();
-            let pool = &config.settings.pool;
-            let ms = |duration: std::time::Duration| duration.as_millis() as u64;
-            (ms(pool.server_idle), ms(pool.server_lifetime), pool.min_size, config.generation)
-        };
-        let now = self.clock.ms();
-        let expired = |server: &mut Server, spare: bool| {
-            server.generation != generation
-                || (lifetime_ms > 0 && now - server.opened_ms > lifetime_ms)
-                || (spare && idle_ms > 0 && now - server.used_ms > idle_ms)
-                || !server.is_alive()
-        };
-        let mut spare = self.open_servers().saturating_sub(min);
-        let mut retired = Vec::new();
-        {
-            let mut idle = self.idle.borrow_mut();
-            let mut at = 0;
-            while at < idle.len() {
-                if expired(&mut idle[at], spare > 0) {
-                    retired.push(idle.remove(at));
-                    spare = spare.saturating_sub(1);
-                } else {
-                    at += 1;
-                }
-            }
-        }
-        self.counters.servers_idle.add(-(retired.len() as i64));
-        retired.into_iter().for_each(|server| self.retire(server));
-        self.ensure_open();
-    }
-
-    /// Says goodbye to the idle servers and opens no others, whoever waits.
-    pub fn close(&self) {
-        self.closed.set(true);
-        self.idle.borrow_mut().drain(..).for_each(Server::close);
     }
 
     /// Nobody uses this pool: no server, nobody waiting.

@@ -2,10 +2,13 @@
 
 pub mod baggage;
 pub mod cancel;
+pub mod clock;
 pub mod connector;
 pub mod lend;
+pub mod login;
 pub mod memory;
 pub mod open;
 pub mod server;
 pub mod settings;
+pub mod share;
 pub mod statement;

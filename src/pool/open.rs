@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::baggage::Text;
 use super::lend::Pool;
-use super::server::{Opened, Opening, Server, ServerError, open};
+use super::login::{Opened, Opening, open};
+use super::server::{Server, ServerError};
 use crate::error::ClientError;
 
 /// The last failure to open a server.

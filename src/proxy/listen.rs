@@ -50,7 +50,7 @@ impl SocketFile {
     /// # Errors
     /// A sentence with the path and what to do.
     pub fn bind(directory: &Path, port: u16) -> Result<Self, String> {
-        let path = crate::pool::server::socket_path(directory, port);
+        let path = crate::pool::login::socket_path(directory, port);
         let fail = |error: std::io::Error| format!("cannot make the socket {}: {error}", path.display());
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
             return Err(format!(

@@ -12,6 +12,7 @@ pub mod greet;
 pub mod hub;
 pub mod listen;
 pub mod opening;
+pub mod prove;
 pub mod report;
 pub mod running;
 pub mod welcome;

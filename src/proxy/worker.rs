@@ -17,7 +17,8 @@ use crate::error::ClientError;
 use crate::net::buffer::Slab;
 use crate::net::stream::Stream;
 use crate::observe::counters::PoolCounters;
-use crate::pool::lend::{Clock, Config, Pool};
+use crate::pool::clock::Clock;
+use crate::pool::lend::{Config, Pool};
 use crate::pool::statement::Interner;
 use crate::session::out::Out;
 

@@ -18,6 +18,7 @@ pub mod prepared;
 pub mod properties;
 pub mod server_side;
 pub mod settings;
+pub mod translate;
 
 #[cfg(test)]
 mod model_tests;

@@ -63,6 +63,10 @@ impl TestDatabase {
         app_url(self.cluster, &self.name)
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Straight to the server as superuser.
     pub fn superuser_url(&self) -> String {
         self.cluster.url(&self.name)

@@ -76,10 +76,8 @@ pub fn same_conversation(endpoints: &impl Endpoints, driver: &str) {
 
 /// The list that the tests are made from, `DRIVERS` and `run.sh --list` must be one.
 pub fn assert_complete(tested: &[&str]) {
-    let listed = Command::new(clients_dir().join("run.sh"))
-        .arg("--list")
-        .output()
-        .expect("run.sh can be started");
+    let listed =
+        Command::new(clients_dir().join("run.sh")).arg("--list").output().expect("run.sh can be started");
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert_eq!(tested, DRIVERS);
     assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), DRIVERS);
@@ -94,20 +92,14 @@ struct Conversation {
 impl Conversation {
     /// The lines that must not differ from run to run.
     fn transcript(&self) -> Vec<&str> {
-        self.output
-            .lines()
-            .filter(|line| line.starts_with("result: "))
-            .collect()
+        self.output.lines().filter(|line| line.starts_with("result: ")).collect()
     }
 
     /// What a person needs to see of a failure, without the checks that passed; at most the last 80 lines.
     fn complaints(&self) -> String {
         let quiet = ["result: ", "ok ", "note: "];
-        let lines: Vec<&str> = self
-            .output
-            .lines()
-            .filter(|l| !quiet.iter().any(|q| l.starts_with(q)))
-            .collect();
+        let lines: Vec<&str> =
+            self.output.lines().filter(|l| !quiet.iter().any(|q| l.starts_with(q))).collect();
         lines[lines.len().saturating_sub(80)..].join("\n")
     }
 }
@@ -117,12 +109,8 @@ fn converse(driver: &str, url: &str, mode: &str) -> Conversation {
         .args([url, mode, driver])
         .output()
         .expect("run.sh can be started");
-    let output =
-        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    Conversation {
-        passed: done.status.success(),
-        output,
-    }
+    let output = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    Conversation { passed: done.status.success(), output }
 }
 
 /// The first 20 lines in which two transcripts differ, as `- direct` and `+ through pgweir`.
@@ -130,25 +118,16 @@ fn differences(direct: &[&str], through: &[&str]) -> Vec<String> {
     let pairs = (0..direct.len().max(through.len())).map(|n| (direct.get(n), through.get(n)));
     let differing = pairs.filter(|(left, right)| left != right).take(20);
     let side = |sign: char, line: Option<&&str>| line.map(|line| format!("{sign} {line}"));
-    differing
-        .flat_map(|(left, right)| [side('-', left), side('+', right)])
-        .flatten()
-        .collect()
+    differing.flat_map(|(left, right)| [side('-', left), side('+', right)]).flatten().collect()
 }
 
 /// Installs the drivers once per test binary; `install.sh` itself does only what is missing.
 fn install() {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     let done = DONE.get_or_init(|| {
-        let run = Command::new(clients_dir().join("install.sh"))
-            .output()
-            .map_err(|e| e.to_string())?;
+        let run = Command::new(clients_dir().join("install.sh")).output().map_err(|e| e.to_string())?;
         let said = String::from_utf8_lossy(&run.stderr).into_owned();
-        if run.status.success() {
-            Ok(())
-        } else {
-            Err(said)
-        }
+        if run.status.success() { Ok(()) } else { Err(said) }
     });
     if let Err(why) = done {
         panic!(
@@ -164,10 +143,7 @@ fn clients_dir() -> PathBuf {
 #[test]
 fn a_changed_answer_and_a_missing_one_are_differences() {
     assert!(differences(&["result: a = 1"], &["result: a = 1"]).is_empty());
-    assert_eq!(
-        differences(&["result: a = 1"], &["result: a = 2"]),
-        ["- result: a = 1", "+ result: a = 2"]
-    );
+    assert_eq!(differences(&["result: a = 1"], &["result: a = 2"]), ["- result: a = 1", "+ result: a = 2"]);
     assert_eq!(differences(&["result: a = 1"], &[]), ["- result: a = 1"]);
 }
 
@@ -177,9 +153,6 @@ fn only_what_went_wrong_is_shown() {
         passed: false,
         output: "result: a = 1\nok a\nnot ok b: got 1, want 2\n1 passed, 1 failed\n".into(),
     };
-    assert_eq!(
-        heard.complaints(),
-        "not ok b: got 1, want 2\n1 passed, 1 failed"
-    );
+    assert_eq!(heard.complaints(), "not ok b: got 1, want 2\n1 passed, 1 failed");
     assert_eq!(heard.transcript(), ["result: a = 1"]);
 }

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod cluster;
+mod conversations;
 mod demo_cluster;
 mod demo_sample;
 mod differential;
+mod drivers;
 mod endings;
 mod faults;
 #[path = "../transcripts/frames.rs"]
