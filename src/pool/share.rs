@@ -10,6 +10,10 @@ use super::server::Server;
 /// enough that opening connections is not most of the work.
 const TURN_MS: u64 = 100;
 
+/// A server that a worker has not used for so long is of more use where clients wait. Opening one takes some
+/// milliseconds, so that moving them more often would cost more than it brings.
+const UNUSED_MS: u64 = 1_000;
+
 impl Pool {
     pub(super) fn open_servers(&self) -> usize {
         self.shared.open.load(Relaxed)
@@ -71,10 +75,13 @@ impl Pool {
         }
     }
 
-    /// The server that was idle longest makes room for another worker's client.
+    /// The server that was idle longest makes room for another worker's client, if this worker holds more than
+    /// its share, or has had no use for it for a while.
     pub(super) fn give_up_idle(self: &Rc<Self>) {
         let mut idle = self.idle.borrow_mut();
-        if idle.is_empty() {
+        let Some(longest) = idle.first() else { return };
+        let unused = self.clock.ms().saturating_sub(longest.used_ms) >= UNUSED_MS;
+        if !unused && !self.holds_too_many() && !self.has_fewer_than_workers() {
             return;
         }
         let server = idle.remove(0);
@@ -91,21 +98,27 @@ impl Pool {
     }
 
     /// Whether this server should be another worker's: that one has clients waiting, and this one holds more
-    /// than its share, or needs none, or there are fewer servers than workers and it has had its turn.
+    /// than its share, or there are fewer servers than workers and it has had its turn.
     pub(super) fn owes_a_share(&self, server: &Server) -> bool {
-        if !self.others_hungry() {
-            return false;
-        }
+        let had_its_turn = || self.clock.ms() - server.opened_ms >= TURN_MS;
+        self.others_hungry() && (self.holds_too_many() || (self.has_fewer_than_workers() && had_its_turn()))
+    }
+
+    fn holds_too_many(&self) -> bool {
         let config = self.config.borrow();
-        let max = config.settings.pool.max_size;
-        let share = (max / config.workers).max(1);
-        self.mine.get() > share
-            || (self.waiting() == 0 && self.open_servers() >= max)
-            || (max < config.workers && self.clock.ms() - server.opened_ms >= TURN_MS)
+        self.mine.get() > (config.settings.pool.max_size / config.workers).max(1)
+    }
+
+    fn has_fewer_than_workers(&self) -> bool {
+        let config = self.config.borrow();
+        config.settings.pool.max_size < config.workers
     }
 
     /// Runs now and then: closes what idled too long, opens what is missing.
     pub fn tend(self: &Rc<Self>) {
+        if self.others_hungry() {
+            self.give_up_idle();
+        }
         let (idle_ms, lifetime_ms, min, generation) = {
             let config = self.config.borrow();
             let pool = &config.settings.pool;
