@@ -9,6 +9,8 @@
 mod frames;
 #[path = "transcripts/runner.rs"]
 mod runner;
+#[path = "transcripts/words.rs"]
+mod words;
 
 use proptest::prelude::*;
 use runner::{Case, Cuts};

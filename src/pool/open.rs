@@ -157,9 +157,9 @@ pub fn client_error(error: &ServerError) -> ClientError {
 
 /// SQLSTATEs that a login can end with; anything else is `08004`, the server rejected the connection.
 fn known_sqlstate(sqlstate: [u8; 5]) -> &'static str {
-    const KNOWN: [&str; 15] = [
-        "28000", "28P01", "3D000", "42501", "53300", "57P03", "22023", "08P01", "55P02", "42704", "0A000",
-        "55000", "53200", "57P01", "57P02",
+    const KNOWN: [&str; 16] = [
+        "28000", "28P01", "3D000", "42501", "53300", "57P03", "22023", "08P01", "55P02", "42704", "42601",
+        "0A000", "55000", "53200", "57P01", "57P02",
     ];
     KNOWN.into_iter().find(|known| known.as_bytes() == sqlstate).unwrap_or("08004")
 }

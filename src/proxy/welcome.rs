@@ -39,7 +39,7 @@ pub async fn welcome(pool: &Rc<Pool>, arrival: &Arrival) -> Result<Welcomed, Cli
     }
     let pairs: Vec<(&[u8], &[u8])> =
         arrival.parameters.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let settings = startup(&pairs).map_err(|what| ClientError::fatal("22023", what))?;
+    let settings = startup(&pairs).map_err(|what| ClientError::fatal("42601", what))?;
     let raw = Rc::new(Baggage::new(settings, Default::default()));
     let known = match pool.welcome(raw.fingerprint()) {
         Some(known) => known,

@@ -236,20 +236,19 @@ impl Session {
 
     fn query(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
         self.tally.queries += 1;
-        let in_group = std::mem::take(&mut self.exchange.open_group);
+        self.exchange.open_group = false;
+        let in_group = self.exchange.may_skip_next();
         let text = query_text(frame.body).filter(|_| self.mode != PoolMode::Session);
         let Some(text) = text else {
             self.pass(input, frame, desk);
             return self.exchange.push(Kind::Query);
         };
-        if let Some(memory) = &mut desk.memory {
-            memory.unnamed = None;
-        }
+        let slot = desk.memory.as_mut().and_then(|memory| memory.unnamed.take());
         let dropped = self.prepared.put(b"", None);
         let traits = sql::traits(text);
         self.expect(traits, text);
-        let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names() && !in_group;
-        let translated = names.then(|| self.translate(text, input, desk)).flatten();
+        let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names();
+        let translated = names.then(|| self.translate(text, in_group, input, desk)).flatten();
         let mut taken = None;
         match translated {
             None => self.pass(input, frame, desk),
@@ -261,9 +260,13 @@ impl Session {
         self.exchange.push(Kind::Query);
         if let Some((name, statement)) = taken {
             self.note_undo(&name, Some(statement));
-        } else if (in_group && dropped.is_some()) || self.exchange.syncs > 0 {
+        }
+        if (in_group && dropped.is_some()) || self.exchange.syncs > 0 {
             // An error may make the server skip the Query, or bring back what it took.
             self.note_undo(b"", dropped);
+            if let Some(item) = self.exchange.queue.back_mut() {
+                item.statement = slot;
+            }
         }
     }
 

@@ -13,6 +13,8 @@ use crate::wire::server::TxStatus;
 pub struct Undo {
     pub name: Box<[u8]>,
     pub previous: Option<Rc<Statement>>,
+    /// A DEALLOCATE changes its name and, being a simple query, the unnamed one.
+    pub next: Option<Box<Undo>>,
 }
 
 /// One question.
@@ -21,9 +23,12 @@ pub struct Item {
     pub kind: Kind,
     /// Asked by pgweir; the client sees nothing of the answer.
     pub hidden: bool,
-    /// The statement that a Parse gives to the server, a Close takes from it, a Bind or Describe uses.
+    /// The statement that a Parse gives to the server, a Close takes from it, a Bind or Describe uses,
+    /// a Query drops from the unnamed slot.
     pub statement: Option<StatementId>,
     pub undo: Option<Box<Undo>>,
+    /// Stands for the client's own name of the statement, see `alias`.
+    pub alias: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +82,26 @@ pub struct Exchange {
     pub syncs: usize,
 }
 
+impl Item {
+    /// What it changed of names.
+    pub fn undos(&self) -> impl Iterator<Item = &Undo> {
+        std::iter::successors(self.undo.as_deref(), |undo| undo.next.as_deref())
+    }
+
+    pub fn undo_of(&mut self, name: &[u8]) -> Option<&mut Undo> {
+        let mut undo = self.undo.as_deref_mut()?;
+        while *undo.name != *name {
+            undo = undo.next.as_deref_mut()?;
+        }
+        Some(undo)
+    }
+}
+
+/// A name in four bytes (FNV-1a): errors are rare, and a copy of every name would cost every Bind.
+pub fn alias(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 /// What happens to one answer frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -90,12 +115,12 @@ const KEEP_QUEUE: usize = 16;
 impl Exchange {
     pub fn push(&mut self, kind: Kind) {
         self.syncs += usize::from(kind == Kind::Sync);
-        self.queue.push_back(Item { kind, hidden: false, statement: None, undo: None });
+        self.queue.push_back(Item { kind, hidden: false, statement: None, undo: None, alias: 0 });
     }
 
     pub fn push_hidden(&mut self, kind: Kind, statement: Option<StatementId>) {
         self.syncs += usize::from(kind == Kind::Sync);
-        self.queue.push_back(Item { kind, hidden: true, statement, undo: None });
+        self.queue.push_back(Item { kind, hidden: true, statement, undo: None, alias: 0 });
     }
 
     /// Nothing is owed and no group is half-sent.
@@ -116,6 +141,12 @@ impl Exchange {
             TxStatus::Idle if !self.begun => false,
             _ => self.queue.iter().any(|item| item.kind.ends_with_ready()),
         }
+    }
+
+    /// An error in what is queued may make the server skip the next message.
+    pub fn may_skip_next(&self) -> bool {
+        let since_sync = self.queue.iter().rev();
+        since_sync.take_while(|item| item.kind != Kind::Sync).any(|item| !item.kind.ends_with_ready())
     }
 
     pub fn clear(&mut self) {

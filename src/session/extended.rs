@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::client_side::Frame;
-use super::exchange::Kind;
+use super::exchange::{Kind, alias};
 use super::{Desk, Session};
 use crate::pool::memory::StatementId;
 use crate::pool::settings::PoolMode;
@@ -153,7 +153,7 @@ impl Session {
         out.extend_from_slice(bind.rest);
         self.client_pass = missing;
         self.exchange.push(Kind::Bind);
-        self.note_statement(statement.id);
+        self.note_statement(statement.id, bind.statement);
     }
 
     /// The client has no unnamed statement; the one that another client left in the server's slot must not
@@ -181,12 +181,13 @@ impl Session {
         let (name, length) = statement.name();
         reply::statement_target(desk.to_server.own(input), tag::DESCRIBE, &name[..length]);
         self.exchange.push(Kind::Describe);
-        self.note_statement(statement.id);
+        self.note_statement(statement.id, target.name);
     }
 
-    pub(super) fn note_statement(&mut self, id: StatementId) {
+    pub(super) fn note_statement(&mut self, id: StatementId, name: &[u8]) {
         if let Some(item) = self.exchange.queue.back_mut() {
             item.statement = Some(id);
+            item.alias = alias(name);
         }
     }
 

@@ -22,6 +22,8 @@ pub mod translate;
 
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod told_tests;
 
 use std::rc::Rc;
 
@@ -62,6 +64,8 @@ pub struct Session {
     pub(in crate::session) kept: heal::Kept,
     /// The server was asked for answers that the client's input waits for.
     pub(in crate::session) flushed: bool,
+    /// The alias of the statement whose use failed last.
+    pub(in crate::session) blamed: u32,
     /// Custom settings that this session may have made; asked for when the server's state is.
     pub custom: Vec<Vec<u8>>,
     /// Why the server stays with this session between transactions; empty: it does not.
@@ -169,6 +173,7 @@ impl Session {
             doubt: Doubt::default(),
             kept: heal::Kept::Nothing,
             flushed: false,
+            blamed: 0,
             custom: Vec::new(),
             pins: Vec::new(),
             tally: Tally::default(),

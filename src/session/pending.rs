@@ -45,7 +45,7 @@ impl Session {
 
     /// An earlier group changes what this name means, unless it fails.
     fn is_open(&self, name: &[u8]) -> bool {
-        let changes = |item: &Item| item.undo.as_ref().is_some_and(|undo| *undo.name == *name);
+        let changes = |item: &Item| item.undos().any(|undo| *undo.name == *name);
         let queue = &self.exchange.queue;
         match queue.iter().rposition(changes) {
             // Behind the last Sync it fails together with this message.
@@ -74,6 +74,7 @@ impl Session {
                 match item.kind {
                     Kind::Close => memory.remember(id),
                     Kind::Bind | Kind::Describe => {}
+                    Kind::Query => memory.unnamed = Some(id),
                     _ => {
                         memory.forget(id);
                         if memory.unnamed == Some(id) {
@@ -82,21 +83,25 @@ impl Session {
                     }
                 }
             }
-            let Some(mut undo) = item.undo else { continue };
-            // PostgreSQL drops the unnamed statement before it looks at the new text.
-            if at == failed && undo.name.is_empty() {
-                undo.previous = None;
+            let mut next = item.undo;
+            while let Some(mut undo) = next {
+                next = undo.next.take();
+                if item.kind == Kind::Query {
+                    remember_taken(&undo, memory.as_deref_mut());
+                }
+                // PostgreSQL drops the unnamed statement before it looks at the new text.
+                if at == failed && undo.name.is_empty() {
+                    undo.previous = None;
+                }
+                self.take_back(*undo);
             }
-            self.take_back(*undo);
         }
     }
 
     /// Gives a name back what it stood for; a later change that is on its way keeps that for its own undoing.
     fn take_back(&mut self, undo: Undo) {
-        let later = self.exchange.queue.iter_mut().find_map(|item| {
-            let later = item.undo.as_mut()?;
-            (later.name == undo.name).then_some(later)
-        });
+        let mut queue = self.exchange.queue.iter_mut();
+        let later = queue.find_map(|item| item.undo_of(&undo.name));
         match later {
             Some(later) => later.previous = undo.previous,
             None => self.prepared.restore(undo),
@@ -106,17 +111,26 @@ impl Session {
     /// A Query failed, which may have been to take a statement away.
     pub(in crate::session) fn undo_query(&mut self, memory: Option<&mut Memory>) {
         let front = self.exchange.queue.front_mut();
-        let Some(undo) = front.and_then(|item| item.undo.take()) else {
-            return;
-        };
-        let Some(statement) = undo.previous.clone().filter(|_| !undo.name.is_empty()) else {
-            return;
-        };
-        if let Some(memory) = memory {
-            memory.remember(statement.id);
+        let mut next = front.and_then(|item| item.undo.take());
+        let mut memory = memory;
+        while let Some(mut undo) = next {
+            next = undo.next.take();
+            // It ran far enough to drop the unnamed statement.
+            if !undo.name.is_empty() {
+                remember_taken(&undo, memory.as_deref_mut());
+                if self.prepared.get(&undo.name).is_none() {
+                    self.take_back(*undo);
+                }
+            }
         }
-        if self.prepared.get(&undo.name).is_none() {
-            self.take_back(*undo);
-        }
+    }
+}
+
+/// A DEALLOCATE that did not run: the server still has the statement.
+fn remember_taken(undo: &Undo, memory: Option<&mut Memory>) {
+    if let (Some(memory), Some(taken)) = (memory, &undo.previous)
+        && !undo.name.is_empty()
+    {
+        memory.remember(taken.id);
     }
 }

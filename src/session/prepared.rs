@@ -40,14 +40,14 @@ impl Prepared {
         }
     }
 
-    /// The client's own name of a statement; `None` when it has none.
-    pub fn name_of(&self, id: StatementId) -> Option<&[u8]> {
-        let is = |statement: &Rc<Statement>| statement.id == id;
-        if self.unnamed.as_ref().is_some_and(is) {
-            return Some(b"");
-        }
-        let mut named = self.named.as_ref()?.iter();
-        named.find(|(_, statement)| is(statement)).map(|(name, _)| &**name)
+    /// The client's own names of a statement.
+    pub fn names_of(&self, id: StatementId) -> impl Iterator<Item = &[u8]> {
+        let unnamed = self.unnamed.iter().map(|statement| (&b""[..], statement));
+        let named = self.named.iter().flat_map(|named| named.iter());
+        named
+            .map(|(name, statement)| (&**name, statement))
+            .chain(unnamed)
+            .filter_map(move |(name, statement)| (statement.id == id).then_some(name))
     }
 
     pub fn restore(&mut self, undo: Undo) {

@@ -1,7 +1,7 @@
 //! What a server answers: matched with what it was asked, passed on or kept from the client. Rows are cut
 //! by their headers only. Pure.
 
-use super::exchange::{Fate, Kind};
+use super::exchange::{Fate, Item, Kind, alias};
 use super::heal::Kept;
 use super::{Desk, Need, Session, Step};
 use crate::net::buffer::BUFFER;
@@ -45,7 +45,7 @@ impl Session {
                 break Need::Bytes(head.size);
             }
             if row {
-                self.show_fakes(input, desk);
+                self.show_fakes_before(input, desk);
             } else {
                 match self.answer(head.tag, &rest[HEADER..end], input, desk) {
                     Ok(Fate::Show) => {}
@@ -165,6 +165,8 @@ impl Session {
         }
         self.show_fakes(input, desk);
         self.exchange.drop_copy_ends();
+        let front = self.exchange.queue.front();
+        self.blamed = front.map_or(0, |item| item.alias);
         let fatal = matches!(error_field(body, b'V'), Some(b"FATAL" | b"PANIC"));
         self.server_said_goodbye |= fatal;
         let simple = self.exchange.queue.front().is_none_or(|item| item.kind.ends_with_ready());
@@ -188,7 +190,15 @@ impl Session {
         let Some((at, id)) = statement::find_name(body) else {
             return false;
         };
-        let Some(name) = self.prepared.name_of(id) else {
+        // A message that was sent behind the failed one may have taken the name away meanwhile.
+        let undos = self.exchange.queue.iter().flat_map(Item::undos);
+        let going = undos.filter_map(|undo| {
+            let previous = undo.previous.as_ref()?;
+            (previous.id == id).then_some(&*undo.name)
+        });
+        let mut names = self.prepared.names_of(id).chain(going).peekable();
+        let first = names.peek().copied();
+        let Some(name) = names.find(|name| alias(name) == self.blamed).or(first) else {
             return false;
         };
         reply::frame(desk.to_client.own(input), tag::ERROR, |out| {

@@ -18,6 +18,7 @@ impl Session {
     pub(super) fn translate(
         &mut self,
         text: &[u8],
+        in_group: bool,
         input: &[u8],
         desk: &mut Desk<'_>,
     ) -> Option<(Vec<u8>, Option<Taking>)> {
@@ -28,7 +29,7 @@ impl Session {
         let statement = self.prepared.get(&named.name)?.clone();
         let owed = self.exchange.queue.len();
         self.give(&statement, input, desk);
-        if self.exchange.queue.len() > owed {
+        if self.exchange.queue.len() > owed && !in_group {
             // Were the Parse to fail, the server would skip the Query that follows, but not this Sync.
             desk.to_server.own(input).extend_from_slice(&reply::SYNC);
             self.exchange.push_hidden(Kind::Sync, None);
@@ -51,8 +52,8 @@ impl Session {
     /// Lets the question that was queued last put a name back when the server skips it.
     pub(super) fn note_undo(&mut self, name: &[u8], previous: Option<Rc<Statement>>) {
         if let Some(item) = self.exchange.queue.back_mut() {
-            let name = name.into();
-            item.undo = Some(Box::new(Undo { name, previous }));
+            let (name, next) = (name.into(), item.undo.take());
+            item.undo = Some(Box::new(Undo { name, previous, next }));
         }
     }
 }

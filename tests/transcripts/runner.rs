@@ -10,10 +10,10 @@ use pgweir::pool::memory::Memory;
 use pgweir::pool::settings::PoolMode;
 use pgweir::pool::statement::Interner;
 use pgweir::session::out::Out;
-use pgweir::session::settings::answer;
 use pgweir::session::{Desk, HOLD_MAX, Need, Rest, Session, Step};
 
-use crate::frames::{encode, show, words};
+use crate::frames::{encode, show};
+use crate::words::{equal, mode, name, state};
 
 /// A transcript.
 pub struct Case {
@@ -404,56 +404,4 @@ impl Stage {
         }
         Ok(())
     }
-}
-
-fn mode(text: &str) -> PoolMode {
-    match text {
-        "session" => PoolMode::Session,
-        "transaction" => PoolMode::Transaction,
-        "statement" => PoolMode::Statement,
-        _ => panic!("not a mode: {text}"),
-    }
-}
-
-/// Rows as the question for a server's state brings them; `unknown`: the server could not answer.
-fn state(text: &str) -> Option<pgweir::session::settings::State> {
-    if text == "unknown" {
-        return None;
-    }
-    let words = words(text);
-    let rows: Vec<Vec<Option<Vec<u8>>>> = words
-        .split(|word| word.is_none())
-        .filter(|row| !row.is_empty())
-        .map(|row| {
-            let kind: &[u8] = match row[0].as_deref().unwrap() {
-                b"set" => b"s",
-                b"prepared" => b"p",
-                b"lock" => b"l",
-                b"temporary" => b"t",
-                b"cursor" => b"h",
-                b"listens" => b"n",
-                other => panic!("not a state: {}", other.escape_ascii()),
-            };
-            [&[Some(kind.to_vec())], &row[1..]].concat()
-        })
-        .collect();
-    Some(answer(&rows))
-}
-
-fn name(need: &Need) -> String {
-    match need {
-        Need::Bytes(_) => "bytes".to_owned(),
-        Need::Server => "server".to_owned(),
-        Need::Answers => "answers".to_owned(),
-        Need::Close => "close".to_owned(),
-        Need::Refuse(error) => format!("refuse {}", error.sqlstate),
-        Need::Broken(_) => "broken".to_owned(),
-    }
-}
-
-fn equal(expected: &[u8], found: &[u8]) -> Result<(), String> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(format!("expected\n{}\n  found\n{}", show(expected), show(found)))
 }
