@@ -81,7 +81,7 @@ const WELCOMES_MAX: usize = 256;
 pub struct Waiter {
     slot: RefCell<Option<Result<Server, ClientError>>>,
     waker: RefCell<Option<Waker>>,
-    startup: Option<Arc<[(Text, Text)]>>,
+    pub(super) startup: Option<Arc<[(Text, Text)]>>,
     gone: Cell<bool>,
     pub since_us: u64,
 }
@@ -186,27 +186,6 @@ impl Pool {
         self.ensure_open();
         self.ask_others();
         Ticket { waiter, pool: self.clone() }
-    }
-
-    /// A waiter that no idle server fits takes the place of one of them.
-    fn make_room(self: &Rc<Self>, startup: Option<&Arc<[(Text, Text)]>>) {
-        let full = self.open_servers() >= self.config.borrow().settings.pool.max_size;
-        let unfit = || {
-            let mut idle = self.idle.borrow_mut();
-            let at = idle.iter().position(|server| server.startup.as_ref() != startup)?;
-            Some(idle.remove(at))
-        };
-        if full && let Some(server) = unfit() {
-            self.counters.servers_idle.add(-1);
-            self.retire(server);
-        }
-    }
-
-    /// The start-up parameters that the next server to be opened needs: those of the first waiting client that
-    /// none is being opened for.
-    pub(super) fn wanted_startup(&self) -> Option<Arc<[(Text, Text)]>> {
-        let waiters = self.waiters.borrow();
-        waiters.get(self.opening.get()).or(waiters.front())?.startup.clone()
     }
 
     /// Clients in the queue that have not been served.

@@ -1,8 +1,10 @@
 //! How the workers share one pool's places, and the upkeep of idle servers.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::baggage::Text;
 use super::lend::Pool;
 use super::server::Server;
 
@@ -15,6 +17,27 @@ const TURN_MS: u64 = 100;
 const UNUSED_MS: u64 = 1_000;
 
 impl Pool {
+    /// A waiter that no idle server fits takes the place of one of them.
+    pub(super) fn make_room(self: &Rc<Self>, startup: Option<&Arc<[(Text, Text)]>>) {
+        let full = self.open_servers() >= self.config.borrow().settings.pool.max_size;
+        let unfit = || {
+            let mut idle = self.idle.borrow_mut();
+            let at = idle.iter().position(|server| server.startup.as_ref() != startup)?;
+            Some(idle.remove(at))
+        };
+        if full && let Some(server) = unfit() {
+            self.counters.servers_idle.add(-1);
+            self.retire(server);
+        }
+    }
+
+    /// The start-up parameters that the next server to be opened needs: those of the first waiting client that
+    /// none is being opened for.
+    pub(super) fn wanted_startup(&self) -> Option<Arc<[(Text, Text)]>> {
+        let waiters = self.waiters.borrow();
+        waiters.get(self.opening.get()).or(waiters.front())?.startup.clone()
+    }
+
     pub(super) fn open_servers(&self) -> usize {
         self.shared.open.load(Relaxed)
     }
