@@ -202,10 +202,11 @@ impl Pool {
         }
     }
 
-    /// The start-up parameters that the longest waiting client needs its server to be opened with.
+    /// The start-up parameters that the next server to be opened needs: those of the first waiting client that
+    /// none is being opened for.
     pub(super) fn wanted_startup(&self) -> Option<Arc<[(Text, Text)]>> {
         let waiters = self.waiters.borrow();
-        waiters.get(self.opening.get().saturating_sub(1)).or(waiters.front())?.startup.clone()
+        waiters.get(self.opening.get()).or(waiters.front())?.startup.clone()
     }
 
     /// Clients in the queue that have not been served.
@@ -215,7 +216,8 @@ impl Pool {
 
     /// Takes a server back, or a new one in, and hands it to whoever waits longest.
     pub(super) fn put(self: &Rc<Self>, mut server: Server) {
-        server.used_ms = self.clock.ms();
+        let fresh = server.used_ms == 0;
+        server.used_ms = self.clock.ms().max(1);
         let outlived = {
             let config = self.config.borrow();
             let lifetime = config.settings.pool.server_lifetime.as_millis() as u64;
@@ -229,18 +231,34 @@ impl Pool {
         if self.owes_a_share(&server) {
             return self.yield_place(server);
         }
-        let Some(waiter) = self.next_waiter() else {
+        if self.waiting() == 0 {
             self.counters.servers_idle.add(1);
             self.idle.borrow_mut().push(server);
             return;
-        };
-        if waiter.startup != server.startup {
-            self.waiters.borrow_mut().push_front(waiter);
-            self.counters.clients_waiting.add(1);
-            return self.retire(server);
         }
-        self.counters.servers_active.add(1);
-        waiter.settle(Ok(server));
+        match self.next_waiter_for(&server, fresh) {
+            Some(waiter) => {
+                self.counters.servers_active.add(1);
+                waiter.settle(Ok(server));
+            }
+            // Whoever waits longest needs a server that was opened otherwise.
+            None => self.retire(server),
+        }
+    }
+
+    /// The client that gets this server: whoever waits longest, if the server was opened as it needs it. One
+    /// that was just opened for a client further back goes to that one.
+    fn next_waiter_for(&self, server: &Server, fresh: bool) -> Option<Rc<Waiter>> {
+        let mut waiters = self.waiters.borrow_mut();
+        let fits = |waiter: &Rc<Waiter>| waiter.startup == server.startup;
+        let at = if fresh { waiters.iter().position(fits)? } else { 0 };
+        let waiter = if waiters.get(at).is_some_and(fits) { waiters.remove(at) } else { None };
+        drop(waiters);
+        if waiter.is_some() {
+            self.counters.clients_waiting.add(-1);
+            self.note_hunger();
+        }
+        waiter
     }
 
     /// The longest waiting client that is still there.

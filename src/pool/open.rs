@@ -46,14 +46,15 @@ impl Pool {
             if !self.reserve_place() {
                 break;
             }
+            let startup = self.wanted_startup();
             self.opening.set(self.opening.get() + 1);
             let pool = self.clone();
-            tokio::task::spawn_local(async move { pool.open_one().await });
+            tokio::task::spawn_local(async move { pool.open_one(startup).await });
         }
         self.note_hunger();
     }
 
-    async fn open_one(self: Rc<Self>) {
+    async fn open_one(self: Rc<Self>, startup: Option<Arc<[(Text, Text)]>>) {
         let pause = self.failure.borrow().as_ref().map(|failure| {
             let pause = PAUSE_FIRST * 2u32.pow((failure.times - 1).min(PAUSE_DOUBLINGS));
             pause.saturating_sub(Duration::from_millis(self.clock.ms() - failure.at_ms))
@@ -61,7 +62,6 @@ impl Pool {
         if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
             tokio::time::sleep(pause).await;
         }
-        let startup = self.wanted_startup();
         let outcome = self.attempt(startup.clone()).await;
         self.opening.set(self.opening.get() - 1);
         match outcome {
