@@ -141,7 +141,7 @@ impl Session {
             tag::SYNC => self.sync(input, frame, desk),
             tag::FUNCTION_CALL => {
                 self.tally.queries += 1;
-                self.exchange.open_group = false;
+                self.break_group();
                 self.pass(input, frame, desk);
                 self.exchange.push(Kind::FunctionCall);
             }
@@ -236,7 +236,7 @@ impl Session {
 
     fn query(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
         self.tally.queries += 1;
-        self.exchange.open_group = false;
+        self.break_group();
         let in_group = self.exchange.may_skip_next();
         let text = query_text(frame.body).filter(|_| self.mode != PoolMode::Session);
         let Some(text) = text else {
@@ -268,6 +268,14 @@ impl Session {
                 item.statement = slot;
             }
         }
+    }
+
+    /// A message that ends with ReadyForQuery comes in the middle of an extended group. PostgreSQL may then
+    /// find its own transaction state wrong in the next statement (15 and 18: `StartTransactionCommand:
+    /// unexpected state STARTED`), which must not be another client's.
+    fn break_group(&mut self) {
+        let broken = std::mem::take(&mut self.exchange.open_group);
+        self.doubt.state |= broken && self.mode != PoolMode::Session;
     }
 
     // --- frames too large to be seen whole ---

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::out::Out;
+use super::settings::State;
 use super::{Desk, Need, Rest, Session};
 use crate::error::ClientError;
 use crate::pool::memory::Memory;
@@ -215,6 +216,10 @@ impl Client {
                 Need::Bytes(_) => break,
                 other => panic!("{other:?}"),
             }
+        }
+        if self.session.rest() == Rest::Ask {
+            // The model keeps no settings, so there is nothing to tell.
+            self.session.learn_state(Some(State::default()));
         }
         if self.session.rest() == Rest::Release
             && let Some((at, model, memory)) = self.lease.take()

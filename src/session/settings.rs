@@ -126,6 +126,7 @@ pub fn answer(rows: &[Row]) -> State {
     for row in rows {
         let column = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
         match column(0) {
+            b"s" if ends_with_transaction(column(1)) => {}
             b"s" => {
                 settings.insert(column(1).into(), column(2).into());
             }
@@ -144,6 +145,11 @@ pub fn answer(rows: &[Row]) -> State {
         pins.push(PinReason::Unknown);
     }
     State { baggage: Baggage::new(settings, prepared), pins }
+}
+
+/// PostgreSQL keeps the present transaction's properties among the settings, and refuses to reset them.
+fn ends_with_transaction(name: &[u8]) -> bool {
+    matches!(name, b"transaction_isolation" | b"transaction_read_only" | b"transaction_deferrable")
 }
 
 /// Whether running this text again does nothing but PREPARE. PostgreSQL keeps the whole string that was
@@ -204,6 +210,7 @@ mod tests {
         let state = answer(&[
             row("s", Some("TimeZone"), Some("UTC")),
             row("p", Some("p"), Some("PREPARE p AS select 1;")),
+            row("s", Some("transaction_isolation"), Some("serializable")),
             row("l", None, None),
             row("p", Some("q"), Some("begin; prepare q as select 1")),
         ]);

@@ -1,6 +1,7 @@
 //! Random pipelines: any messages in any order, cut into groups anywhere, and the same frames from
 //! PostgreSQL and through pgweir, with other clients moving servers and settings about.
 
+use pgweir::wire::server::sqlstate;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -81,17 +82,31 @@ fn check(mode: PoolMode, disturbed: bool, cases: u32) {
     let subject = format!("random_{mode:?}_{disturbed}").to_lowercase();
     let (direct, through) = (database(&subject), database(&subject));
     let weir = weir(mode);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 100,
+        max_shrink_time: 60_000,
+        ..Config::default()
+    };
     let groups = proptest::collection::vec(group(), 1..6);
     let outcome = TestRunner::new(config).run(&groups, |groups| {
         let script = Script::of(groups.iter().map(|group| frames(group)).collect());
         let fail = |why: String| TestCaseError::fail(format!("{why}\n{groups:#?}"));
         let oracle = script.play(shared().port(), &direct.name, None, None).map_err(fail)?;
+        // PostgreSQL itself went wrong over a Query in the middle of a group; that is nothing to copy.
+        if oracle.iter().flatten().any(|frame| is_internal_error(frame)) {
+            return Ok(());
+        }
         let mut disturb = disturbed.then(|| Disturb::new(weir.port(), &through.name, mode));
         let seen = script.play(weir.port(), &through.name, Some(&oracle), disturb.as_mut()).map_err(fail)?;
         differences(&oracle, &seen, false).map_err(fail)
     });
     outcome.unwrap_or_else(|why| panic!("{why}"));
+}
+
+fn is_internal_error(frame: &[u8]) -> bool {
+    frame[0] == b'E' && sqlstate(&frame[5..]).starts_with(b"XX")
 }
 
 #[test]
