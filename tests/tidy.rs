@@ -66,7 +66,7 @@ const IMPURE_STD: [&str; 13] = [
 ];
 
 /// External crates, by the name in the code, and the rooms that may name them.
-const CRATES: [(&str, &[&str]); 35] = [
+const CRATES: [(&str, &[&str]); 36] = [
     ("aho_corasick", &["sql"]),
     ("axum", &["admin"]),
     ("base64", &["admin", "auth", "cli"]),
@@ -85,6 +85,7 @@ const CRATES: [(&str, &[&str]); 35] = [
     ("pgwire", &["wire"]),
     ("prometheus", &["observe"]),
     ("rand", &["admin", "cli", "demo", "pool", "proxy"]),
+    ("rustix", &["net"]),
     ("rustls", &["pool", "tls"]),
     ("schemars", &["config"]),
     ("serde", &["admin", "config"]),

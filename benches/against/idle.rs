@@ -14,7 +14,7 @@ use crate::{Bench, Fail};
 /// How long CPU time is watched; the metric's name says it too.
 const WATCH: Duration = Duration::from_secs(5);
 /// After this, whatever a program does at the end of its work is done.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// How many ask at the same moment in the calm pass: fewer than there are servers.
 const FEW: usize = 8;

@@ -1,7 +1,7 @@
 //! Read buffers, borrowed from their worker while bytes are in them. An idle connection holds none, which
 //! is what keeps thousands of them cheap.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Size of a read buffer: a helping of several of PostgreSQL's 8 KiB sends fits. Only the pages that bytes were
@@ -13,18 +13,31 @@ const FREE_MAX: usize = 64;
 
 /// A worker's buffers. Last in, first out, so that the warm ones are used again.
 #[derive(Clone, Default)]
-pub struct Slab(Rc<RefCell<Vec<Box<[u8]>>>>);
+pub struct Slab(Rc<Free>);
+
+#[derive(Default)]
+struct Free {
+    buffers: RefCell<Vec<Box<[u8]>>>,
+    overflowed: Cell<bool>,
+}
 
 impl Slab {
     fn take(&self) -> Box<[u8]> {
-        self.0.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice())
+        self.0.buffers.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice())
     }
 
     fn give(&self, buffer: Box<[u8]>) {
-        let mut free = self.0.borrow_mut();
+        let mut free = self.0.buffers.borrow_mut();
         if buffer.len() == BUFFER && free.len() < FREE_MAX {
             free.push(buffer);
+        } else {
+            self.0.overflowed.set(true);
         }
+    }
+
+    /// Whether buffers were freed since this was last asked: a crowd came, and may have gone.
+    pub fn take_overflowed(&self) -> bool {
+        self.0.overflowed.take()
     }
 }
 
@@ -45,6 +58,12 @@ impl Window {
 
     pub fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// There is no room until something is consumed.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.start == 0 && self.buffer.as_ref().is_some_and(|buffer| buffer.len() == self.end)
     }
 
     /// Bytes the present buffer can hold.
@@ -130,7 +149,8 @@ mod tests {
         assert_eq!(window.bytes(), b"d", "unread bytes are never given away");
         window.consume(1);
         window.release(&slab);
-        assert_eq!(slab.0.borrow().len(), 1);
+        assert_eq!(slab.0.buffers.borrow().len(), 1);
+        assert!(!slab.take_overflowed());
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 pub mod buffer;
 pub mod bulk;
+pub mod plain;
 pub mod send;
 pub mod stream;

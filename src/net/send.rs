@@ -34,10 +34,9 @@ pub fn flush(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<u8>) ->
 }
 
 fn write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> std::io::Result<usize> {
-    use tokio::io::AsyncWrite;
     let mut written = 0;
     while written < bytes.len() {
-        match Pin::new(&mut *stream).poll_write(cx, &bytes[written..]) {
+        match stream.poll_send(cx, &bytes[written..]) {
             Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(n)) => written += n,
             Poll::Ready(Err(error)) => return Err(error),
@@ -45,7 +44,7 @@ fn write(stream: &mut Stream, cx: &mut Context<'_>, bytes: &[u8]) -> std::io::Re
         }
     }
     if stream.is_tls()
-        && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(cx)
+        && let Poll::Ready(Err(error)) = tokio::io::AsyncWrite::poll_flush(Pin::new(stream), cx)
     {
         return Err(error);
     }

@@ -41,7 +41,8 @@ pub struct Pool {
     pub(super) shared: Arc<Shared>,
     pub(super) clock: Rc<Clock>,
     /// Most recently used last.
-    pub(super) idle: RefCell<Vec<Server>>,
+    #[expect(clippy::vec_box, reason = "a server changes hands twice per transaction, and is large")]
+    pub(super) idle: RefCell<Vec<Box<Server>>>,
     pub(super) waiters: RefCell<VecDeque<Rc<Waiter>>>,
     /// Servers of this worker: idle, lent and being opened.
     pub(super) mine: Cell<usize>,
@@ -79,7 +80,7 @@ const WELCOMES_MAX: usize = 256;
 
 /// A place in the queue.
 pub struct Waiter {
-    slot: RefCell<Option<Result<Server, ClientError>>>,
+    slot: RefCell<Option<Result<Box<Server>, ClientError>>>,
     waker: RefCell<Option<Waker>>,
     pub(super) startup: Option<Arc<[(Text, Text)]>>,
     gone: Cell<bool>,
@@ -88,7 +89,7 @@ pub struct Waiter {
 
 /// A borrowed server. Dropping it closes the server; `give_back` lets the next client have it.
 pub struct Lease {
-    server: Option<Server>,
+    server: Option<Box<Server>>,
     pool: Rc<Pool>,
 }
 
@@ -134,7 +135,11 @@ impl Pool {
 
     /// A server at once, when one is idle and nobody waits. One that carries `baggage` already is
     /// preferred; one that was opened with other start-up parameters does not fit.
-    pub fn take(self: &Rc<Self>, startup: Option<&Arc<[(Text, Text)]>>, baggage: &Baggage) -> Option<Lease> {
+    pub fn take(
+        self: &Rc<Self>,
+        startup: Option<&Arc<[(Text, Text)]>>,
+        baggage: &Rc<Baggage>,
+    ) -> Option<Lease> {
         if self.waiting() > 0 {
             return None;
         }
@@ -147,13 +152,16 @@ impl Pool {
         }
     }
 
-    fn pick(&self, startup: Option<&Arc<[(Text, Text)]>>, baggage: &Baggage) -> Option<Server> {
+    fn pick(&self, startup: Option<&Arc<[(Text, Text)]>>, baggage: &Rc<Baggage>) -> Option<Box<Server>> {
         let mut idle = self.idle.borrow_mut();
         let fits = |server: &Server| server.startup.as_ref() == startup;
-        let carries = |server: &Server| fits(server) && *server.memory.baggage == *baggage;
+        let carries = |server: &Server| fits(server) && server.memory.baggage == *baggage;
         let at = match idle.last() {
             Some(last) if carries(last) => idle.len() - 1,
-            _ => idle.iter().rposition(carries).or_else(|| idle.iter().rposition(fits))?,
+            _ => idle
+                .iter()
+                .rposition(|server| carries(server))
+                .or_else(|| idle.iter().rposition(|server| fits(server)))?,
         };
         let server = idle.remove(at);
         self.counters.servers_idle.add(-1);
@@ -161,7 +169,7 @@ impl Pool {
     }
 
     /// Closes a server that died or outlived its settings while it was idle.
-    fn usable(self: &Rc<Self>, mut server: Server) -> Option<Server> {
+    fn usable(self: &Rc<Self>, mut server: Box<Server>) -> Option<Box<Server>> {
         let config = self.config.borrow();
         if server.generation == config.generation && server.is_alive() {
             return Some(server);
@@ -194,7 +202,7 @@ impl Pool {
     }
 
     /// Takes a server back, or a new one in, and hands it to whoever waits longest.
-    pub(super) fn put(self: &Rc<Self>, mut server: Server) {
+    pub(super) fn put(self: &Rc<Self>, mut server: Box<Server>) {
         let fresh = server.used_ms == 0;
         server.used_ms = self.clock.ms().max(1);
         let outlived = {
@@ -271,7 +279,7 @@ impl Pool {
     }
 
     /// Closes a server and lets another be opened in its place.
-    pub(super) fn retire(self: &Rc<Self>, server: Server) {
+    pub(super) fn retire(self: &Rc<Self>, server: Box<Server>) {
         server.close();
         self.counters.servers_closed.add(1);
         self.free_place();
@@ -308,12 +316,12 @@ impl Pool {
 
     /// Looks at each idle server, for the API.
     pub fn each_idle(&self, mut look: impl FnMut(&Server)) {
-        self.idle.borrow().iter().for_each(&mut look);
+        self.idle.borrow().iter().for_each(|server| look(server));
     }
 }
 
 impl Waiter {
-    fn settle(&self, outcome: Result<Server, ClientError>) {
+    fn settle(&self, outcome: Result<Box<Server>, ClientError>) {
         *self.slot.borrow_mut() = Some(outcome);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();

@@ -34,7 +34,7 @@ pub struct Opening {
 }
 
 /// A server, and the SCRAM keys to keep for the next login.
-pub type Opened = (Server, Option<ClientKeys>);
+pub type Opened = (Box<Server>, Option<ClientKeys>);
 
 /// Connects and logs in.
 ///
@@ -68,7 +68,7 @@ pub async fn open(opening: Opening) -> Result<Opened, ServerError> {
             }
         }
     }
-    let server = Server {
+    let server = Box::new(Server {
         stream: login.stream,
         memory,
         key,
@@ -78,7 +78,7 @@ pub async fn open(opening: Opening) -> Result<Opened, ServerError> {
         opened_ms: 0,
         used_ms: 0,
         generation: 0,
-    };
+    });
     Ok((server, login.keys))
 }
 
@@ -92,7 +92,7 @@ pub async fn connect(
             let path = socket_path(directory, *port);
             let stream = UnixStream::connect(&path).await;
             let stream = stream.map_err(|error| unreachable(&path.display().to_string(), &error))?;
-            Ok((Stream::Unix(stream), None))
+            Ok((Stream::unix(stream), None))
         }
         ServerAddress::Tcp { host, port } => {
             let stream = TcpStream::connect((host.as_str(), *port)).await;
@@ -129,7 +129,7 @@ async fn secure(
     tls: &Connector,
 ) -> Result<(Stream, Option<Vec<u8>>), ServerError> {
     if !tls.asks() {
-        return Ok((Stream::Tcp(stream), None));
+        return Ok((Stream::tcp(stream), None));
     }
     stream.write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]).await?;
     let answer = stream.read_u8().await?;
@@ -141,7 +141,7 @@ async fn secure(
         let advice = "turn ssl on there, or set tls mode prefer";
         return Err(ServerError::Unreachable(format!("the server at {host} does not speak TLS: {advice}")));
     }
-    Ok((Stream::Tcp(stream), None))
+    Ok((Stream::tcp(stream), None))
 }
 
 /// A login under way.

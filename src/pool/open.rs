@@ -91,7 +91,7 @@ impl Pool {
     }
 
     /// Tries the servers of the database in order.
-    async fn attempt(&self, startup: Option<Arc<[(Text, Text)]>>) -> Result<Server, ServerError> {
+    async fn attempt(&self, startup: Option<Arc<[(Text, Text)]>>) -> Result<Box<Server>, ServerError> {
         let config = self.config.borrow().clone();
         let mut last = ServerError::Unreachable("the database has no servers in its settings".into());
         for address in &config.settings.servers {

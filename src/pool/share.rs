@@ -114,7 +114,7 @@ impl Pool {
     }
 
     /// Closes a server and leaves its place to whoever is quicker, which is not this worker.
-    pub(super) fn yield_place(&self, server: Server) {
+    pub(super) fn yield_place(&self, server: Box<Server>) {
         server.close();
         self.counters.servers_closed.add(1);
         self.free_place();
@@ -177,6 +177,6 @@ impl Pool {
     /// Says goodbye to the idle servers and opens no others, whoever waits.
     pub fn close(&self) {
         self.closed.set(true);
-        self.idle.borrow_mut().drain(..).for_each(Server::close);
+        self.idle.borrow_mut().drain(..).for_each(|server| server.close());
     }
 }

@@ -38,7 +38,7 @@ impl Drive {
         self.control.server_pid.set(server.key.pid);
         self.control.enter(State::Active, self.worker.clock.ms());
         self.started_us = self.worker.clock.us();
-        if self.session.mode == PoolMode::Session || *server.memory.baggage == *self.session.baggage {
+        if self.session.mode == PoolMode::Session || server.memory.baggage == self.session.baggage {
             self.lease = Some(lease);
             return;
         }

@@ -78,7 +78,7 @@ pub async fn tcp(worker: Rc<Worker>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) if !worker.hub.has_room(stream.as_raw_fd()) => {
-                turn_away(&worker, Stream::Tcp(stream));
+                turn_away(&worker, Stream::tcp(stream));
             }
             Ok((stream, _)) => deal_tcp(&worker, stream),
             Err(error) => refuse(&worker, &error).await,
@@ -91,12 +91,12 @@ pub async fn unix(worker: Rc<Worker>, listener: UnixListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) if !worker.hub.has_room(stream.as_raw_fd()) => {
-                turn_away(&worker, Stream::Unix(stream));
+                turn_away(&worker, Stream::unix(stream));
             }
             Ok((stream, _)) => {
                 let target = worker.hub.least_loaded();
                 if target == worker.index {
-                    worker.welcome(Stream::Unix(stream));
+                    worker.welcome(Stream::unix(stream));
                 } else if let Ok(stream) = stream.into_std() {
                     // A worker that has ended takes no clients; the client sees its connection close.
                     let _ = worker.hub.mailboxes[target].send(Mail::Unix(stream));
@@ -118,7 +118,7 @@ fn deal_tcp(worker: &Rc<Worker>, stream: TcpStream) {
     let target = worker.hub.least_loaded();
     let here = worker.hub.loads[worker.index].load(Relaxed) <= worker.hub.loads[target].load(Relaxed);
     if here || target == worker.index {
-        worker.welcome(Stream::Tcp(stream));
+        worker.welcome(Stream::tcp(stream));
     } else if let Ok(stream) = stream.into_std() {
         let _ = worker.hub.mailboxes[target].send(Mail::Tcp(stream));
     }

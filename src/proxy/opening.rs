@@ -114,9 +114,9 @@ struct Door {
 impl Door {
     /// The first byte, which stays in place.
     async fn peek(&mut self) -> Option<u8> {
-        if let (Stream::Tcp(stream), Some(_)) = (&self.stream, &self.acceptor) {
+        if let (Stream::Tcp(plain), Some(_)) = (&mut self.stream, &self.acceptor) {
             let mut first = [0];
-            return (stream.peek(&mut first).await.ok()? > 0).then_some(first[0]);
+            return (plain.stream().peek(&mut first).await.ok()? > 0).then_some(first[0]);
         }
         self.fill(1).await?;
         self.input.first().copied()
@@ -164,10 +164,10 @@ impl Door {
 
     async fn shake_hands(&mut self) -> Result<(), &'static str> {
         let acceptor = self.acceptor.clone().ok_or("TLS is off")?;
-        let plain = std::mem::replace(&mut self.stream, Stream::Closed);
-        let Stream::Tcp(stream) = plain else {
+        let Stream::Tcp(plain) = std::mem::replace(&mut self.stream, Stream::Closed) else {
             return Err("TLS over something else than TCP");
         };
+        let stream = plain.into_socket();
         let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         let handshake = tokio_rustls::TlsAcceptor::from(acceptor.config.clone()).accept(stream).await;
         let stream = handshake.map_err(|error| {

@@ -116,7 +116,7 @@ fn frames(memory: &Memory) -> Box<[u8]> {
 
 /// A server, waiting in the queue if need be, within the queue's bound.
 pub async fn borrow(pool: &Rc<Pool>, startup: Option<&Arc<[(Text, Text)]>>) -> Result<Lease, ClientError> {
-    if let Some(lease) = pool.take(startup, &Baggage::default()) {
+    if let Some(lease) = pool.take(startup, &Rc::default()) {
         return Ok(lease);
     }
     let settings = pool.config.borrow().settings.clone();

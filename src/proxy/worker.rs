@@ -17,6 +17,7 @@ use crate::error::ClientError;
 use crate::net::buffer::Slab;
 use crate::net::stream::Stream;
 use crate::observe::counters::PoolCounters;
+use crate::observe::process::give_back_memory;
 use crate::pool::clock::Clock;
 use crate::pool::lend::{Config, Pool};
 use crate::pool::statement::Interner;
@@ -38,6 +39,8 @@ pub struct Worker {
     next_statement: Rc<Cell<u64>>,
     /// The tasks that accept clients.
     doors: RefCell<Vec<tokio::task::JoinHandle<()>>>,
+    /// Clients came or went since memory was last given back.
+    churned: Cell<bool>,
     /// Told when pgweir begins to end.
     pub draining: tokio::sync::Notify,
     started: Instant,
@@ -56,6 +59,7 @@ impl Worker {
             // Ids of different workers never meet.
             next_statement: Rc::new(Cell::new((index as u64) << 40)),
             doors: RefCell::default(),
+            churned: Cell::new(false),
             draining: tokio::sync::Notify::new(),
             started: Instant::now(),
         })
@@ -75,7 +79,7 @@ impl Worker {
             match mail {
                 Mail::Tcp(stream) => self.welcome_std(stream),
                 Mail::Unix(stream) => match tokio::net::UnixStream::from_std(stream) {
-                    Ok(stream) => self.welcome(Stream::Unix(stream)),
+                    Ok(stream) => self.welcome(Stream::unix(stream)),
                     Err(error) => tracing::warn!("a client could not be taken over: {error}"),
                 },
                 Mail::Cancel(session, through) => {
@@ -104,7 +108,7 @@ impl Worker {
 
     fn welcome_std(self: &Rc<Self>, stream: std::net::TcpStream) {
         match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => self.welcome(Stream::Tcp(stream)),
+            Ok(stream) => self.welcome(Stream::tcp(stream)),
             Err(error) => tracing::warn!("a client could not be taken over: {error}"),
         }
     }
@@ -112,6 +116,7 @@ impl Worker {
     /// Starts a session on this worker.
     pub fn welcome(self: &Rc<Self>, stream: Stream) {
         self.hub.loads[self.index].fetch_add(1, Relaxed);
+        self.churned.set(true);
         let worker = self.clone();
         tokio::task::spawn_local(async move {
             // The login's own state is freed before the session starts, which may last for days.
@@ -126,6 +131,7 @@ impl Worker {
                 worker.sessions.borrow_mut().remove(&control.id);
                 control.pool.counters.clients.add(-1);
                 drop(admitted);
+                worker.churned.set(true);
             }
             worker.hub.loads[worker.index].fetch_sub(1, Relaxed);
         });
@@ -226,6 +232,9 @@ impl Worker {
             tokio::time::sleep(if busy { TICK_BUSY } else { TICK_IDLE }).await;
             self.read_clock();
             self.each_pool(|pool| pool.tend());
+            if !busy && (self.slab.take_overflowed() | self.churned.take()) {
+                give_back_memory();
+            }
             let live = self.hub.live();
             let now = self.clock.ms();
             self.each_session(|control| {

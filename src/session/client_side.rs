@@ -37,6 +37,7 @@ impl Session {
         let mut at = 0;
         let need = loop {
             at += self.stream(input, at, desk);
+            at += self.copy_data(input, at, desk);
             let rest = &input[at..];
             let head = match wire::head(rest) {
                 Ok(Some(head)) => head,
@@ -83,6 +84,18 @@ impl Session {
         if n > 0 {
             desk.to_server.pass(input, at..at + n);
             self.client_pass -= n;
+        }
+        n
+    }
+
+    /// Passes on a run of COPY data; most of a COPY is nothing else.
+    fn copy_data(&mut self, input: &[u8], at: usize, desk: &mut Desk<'_>) -> usize {
+        if !self.exchange.copying_in || desk.memory.is_none() || self.exchange.skipping {
+            return 0;
+        }
+        let n = wire::run(&input[at..], tag::COPY_DATA);
+        if n > 0 {
+            desk.to_server.pass(input, at..at + n);
         }
         n
     }

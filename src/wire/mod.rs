@@ -43,6 +43,21 @@ pub fn head(bytes: &[u8]) -> Result<Option<Head>, BadLength> {
     Ok(Some(Head { tag, size: 1 + length as usize }))
 }
 
+/// Bytes of the whole frames of type `tag` at the front of `bytes`.
+#[inline]
+pub fn run(bytes: &[u8], tag: u8) -> usize {
+    let mut at = 0;
+    while let Some(&[first, a, b, c, d]) = bytes[at..].first_chunk() {
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        let end = at + 1 + length;
+        if first != tag || !(4..=FRAME_MAX).contains(&length) || end > bytes.len() {
+            break;
+        }
+        at = end;
+    }
+    at
+}
+
 /// Splits a NUL-terminated string off the front of `bytes`; `None` when no NUL is there.
 #[inline]
 pub fn cstr(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -72,6 +87,9 @@ mod tests {
         assert_eq!(head(b"Z\0\0\0\x05I"), Ok(Some(Head { tag: b'Z', size: 6 })));
         assert_eq!(head(b"Q\0\0\0\x03"), Err(BadLength { tag: b'Q', length: 3 }));
         assert_eq!(head(b"Q\xff\xff\xff\xff"), Err(BadLength { tag: b'Q', length: -1 }));
+        assert_eq!(run(b"d\0\0\0\x05ad\0\0\0\x04d\0\0\0\x05", b'd'), 11);
+        assert_eq!(run(b"d\0\0\0\x03", b'd'), 0);
+        assert_eq!(run(b"Z\0\0\0\x05I", b'd'), 0);
         assert_eq!(head(b"Q\x40\0\0\0"), Err(BadLength { tag: b'Q', length: 0x4000_0000 }));
     }
 }
