@@ -2,6 +2,8 @@
 
 pub mod counters;
 mod exposition;
+pub mod latency;
+pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod process;

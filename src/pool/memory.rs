@@ -16,6 +16,8 @@ pub struct Memory {
     pub unnamed: Option<StatementId>,
     /// Values the server reported with ParameterStatus, by name.
     pub parameters: Vec<(String, String)>,
+    /// It reads backslashes in plain strings as themselves (`standard_conforming_strings`).
+    pub standard_strings: bool,
     /// The messages that its session may have to send once more; kept here because clients are many and
     /// servers few.
     pub group: Vec<u8>,
@@ -25,6 +27,9 @@ pub struct Memory {
     statements_max: usize,
 }
 
+/// Statements beyond the bound that a transaction may make; few make as many different ones.
+const TRANSACTION_SLACK: usize = 64;
+
 impl Memory {
     /// `statements_max` ≥ 1 bounds the statements kept prepared on the server.
     pub fn new(statements_max: usize) -> Self {
@@ -32,6 +37,7 @@ impl Memory {
             baggage: Rc::default(),
             unnamed: None,
             parameters: Vec::new(),
+            standard_strings: true,
             group: Vec::new(),
             statements: HashMap::default(),
             uses: 0,
@@ -52,22 +58,20 @@ impl Memory {
         }
     }
 
-    /// Notes that the server is being given this statement. Returns the one to close for it, if the bound
-    /// is reached.
-    pub fn learn(&mut self, id: StatementId) -> Option<StatementId> {
-        let evicted = (self.statements.len() >= self.statements_max)
-            .then(|| self.statements.iter().min_by_key(|&(_, used)| *used).map(|(&id, _)| id))
-            .flatten();
-        if let Some(evicted) = evicted {
-            self.statements.remove(&evicted);
+    /// The statement to close before another is made, if there are too many. A transaction may have some
+    /// more: once it fails, what was closed in it could not be made again.
+    pub fn make_room(&mut self, in_transaction: bool) -> Option<StatementId> {
+        let slack = if in_transaction { TRANSACTION_SLACK } else { 0 };
+        if self.statements.len() < self.statements_max + slack {
+            return None;
         }
-        self.uses += 1;
-        self.statements.insert(id, self.uses);
-        evicted
+        let oldest = self.statements.iter().min_by_key(|&(_, used)| *used).map(|(&id, _)| id)?;
+        self.statements.remove(&oldest);
+        Some(oldest)
     }
 
-    /// A Close that was sent never ran: the server still has this statement.
-    pub fn remember(&mut self, id: StatementId) {
+    /// The server is being given this statement, or a Close of it never ran.
+    pub fn learn(&mut self, id: StatementId) {
         self.uses += 1;
         self.statements.insert(id, self.uses);
     }
@@ -88,6 +92,9 @@ impl Memory {
 
     /// Notes a ParameterStatus.
     pub fn report(&mut self, name: &[u8], value: &[u8]) {
+        if name == b"standard_conforming_strings" {
+            self.standard_strings = value == b"on";
+        }
         let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
         match self.parameters.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value.into_owned(),
@@ -103,10 +110,11 @@ mod tests {
     #[test]
     fn the_least_recently_used_statement_makes_room() {
         let mut memory = Memory::new(2);
-        assert_eq!(memory.learn(1), None);
-        assert_eq!(memory.learn(2), None);
+        [1, 2].into_iter().for_each(|id| memory.learn(id));
         assert!(memory.knows(1));
-        assert_eq!(memory.learn(3), Some(2));
+        assert_eq!(memory.make_room(true), None);
+        assert_eq!((memory.make_room(false), memory.make_room(false)), (Some(2), None));
+        memory.learn(3);
         assert!(memory.knows(1) && memory.knows(3) && !memory.knows(2));
         memory.forget_all();
         assert_eq!(memory.statements(), 0);

@@ -10,5 +10,6 @@ pub mod memory;
 pub mod open;
 pub mod server;
 pub mod settings;
+pub mod shape;
 pub mod share;
 pub mod statement;

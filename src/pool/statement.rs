@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use super::memory::StatementId;
-use crate::sql::{self, Traits};
+use super::shape::{Known, Reader};
 
 /// A Parse as some client sent it.
 #[derive(Debug)]
@@ -15,13 +15,23 @@ pub struct Statement {
     pub text: Box<[u8]>,
     /// The tail of the Parse: count and OIDs of declared parameter types.
     pub types: Box<[u8]>,
-    pub traits: Traits,
+    pub known: Rc<Known>,
     /// Other sessions may use the same server-side statement.
     pub shared: bool,
     /// It lives in the server's unnamed slot instead of under a name.
     pub unnamed: bool,
-    /// What the text was read under: baggage and schema.
-    context: (u64, u64),
+    context: Context,
+}
+
+/// What a text is read under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Context {
+    /// Of the session's baggage.
+    pub meaning: u64,
+    /// Schema changes seen.
+    pub epoch: u64,
+    /// A backslash in a plain string is a backslash.
+    pub standard_strings: bool,
 }
 
 /// Length of a server-side statement name.
@@ -71,18 +81,20 @@ pub struct Interner {
     known: HashMap<u64, Rc<Statement>, foldhash::fast::RandomState>,
     hasher: foldhash::fast::RandomState,
     next: Rc<Cell<StatementId>>,
+    /// Reads texts, these and those of simple queries.
+    pub reader: Reader,
 }
 
 impl Interner {
     /// `next` counts ids for all interners that may meet on one server.
     pub fn new(next: Rc<Cell<StatementId>>) -> Self {
-        Interner { known: HashMap::default(), hasher: Default::default(), next }
+        Interner { known: HashMap::default(), hasher: Default::default(), next, reader: Reader::default() }
     }
 
-    /// The shared statement for this text, read under this baggage fingerprint and schema epoch; `None`
+    /// The shared statement for this text, read under this context; `None`
     /// when it cannot be shared.
     #[inline]
-    pub fn shared(&mut self, text: &[u8], types: &[u8], context: (u64, u64)) -> Option<Rc<Statement>> {
+    pub fn shared(&mut self, text: &[u8], types: &[u8], context: Context) -> Option<Rc<Statement>> {
         let key = self.hasher.hash_one((text, types, context));
         if let Some(known) = self.known.get(&key) {
             let same = *known.text == *text && *known.types == *types && known.context == context;
@@ -103,8 +115,8 @@ impl Interner {
     }
 
     /// A statement for one session alone.
-    pub fn private(&mut self, text: &[u8], types: &[u8], unnamed: bool) -> Rc<Statement> {
-        Rc::new(self.build(text, types, (0, 0), false, unnamed))
+    pub fn private(&mut self, text: &[u8], types: &[u8], context: Context, unnamed: bool) -> Rc<Statement> {
+        Rc::new(self.build(text, types, context, false, unnamed))
     }
 
     pub fn len(&self) -> usize {
@@ -116,17 +128,17 @@ impl Interner {
     }
 
     fn build(
-        &self,
+        &mut self,
         text: &[u8],
         types: &[u8],
-        context: (u64, u64),
+        context: Context,
         shared: bool,
         unnamed: bool,
     ) -> Statement {
         let id = self.next.get() + 1;
         self.next.set(id);
-        let traits = sql::traits(text);
-        Statement { id, text: text.into(), types: types.into(), traits, shared, unnamed, context }
+        let known = self.reader.read(text, context.standard_strings);
+        Statement { id, text: text.into(), types: types.into(), known, shared, unnamed, context }
     }
 }
 
@@ -137,12 +149,13 @@ mod tests {
     #[test]
     fn a_text_is_kept_once_per_context() {
         let mut interner = Interner::new(Rc::default());
-        let one = interner.shared(b"select 1", b"\0\0", (0, 0)).expect("short");
-        assert_eq!(interner.shared(b"select 1", b"\0\0", (0, 0)).expect("short").id, one.id);
-        assert_ne!(interner.shared(b"select 1", b"\0\0", (7, 0)).expect("short").id, one.id);
-        assert_ne!(interner.shared(b"select 1", b"\0\0", (0, 1)).expect("short").id, one.id);
-        assert_ne!(interner.private(b"select 1", b"\0\0", false).id, one.id);
-        assert!(interner.shared(&[b'x'; TEXT_MAX + 1], b"\0\0", (0, 0)).is_none());
+        let at = |meaning, epoch| Context { meaning, epoch, standard_strings: true };
+        let one = interner.shared(b"select 1", b"\0\0", at(0, 0)).expect("short");
+        assert_eq!(interner.shared(b"select 1", b"\0\0", at(0, 0)).expect("short").id, one.id);
+        assert_ne!(interner.shared(b"select 1", b"\0\0", at(7, 0)).expect("short").id, one.id);
+        assert_ne!(interner.shared(b"select 1", b"\0\0", at(0, 1)).expect("short").id, one.id);
+        assert_ne!(interner.private(b"select 1", b"\0\0", at(0, 0), false).id, one.id);
+        assert!(interner.shared(&[b'x'; TEXT_MAX + 1], b"\0\0", at(0, 0)).is_none());
     }
 
     #[test]

@@ -19,6 +19,7 @@ impl Drive {
             return Err(Farewell::Refused(farewell::shutting_down()));
         }
         self.wants_server = true;
+        self.waits.wants_server(self.worker.clock.us());
         match self.pool.take(self.startup.as_ref(), &self.session.baggage) {
             Some(lease) => {
                 self.pool.counters.queue_wait.observe_us(0);

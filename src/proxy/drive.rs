@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::books::Waits;
 use super::control::Control;
 use super::farewell;
 use super::farewell::Farewell;
@@ -65,6 +66,7 @@ pub struct Drive {
     pub cancelling: Rc<std::cell::Cell<u32>>,
     pub(super) started_us: u64,
     pub(super) transaction_us: u64,
+    pub(super) waits: Waits,
 }
 
 /// Why the loop stops for now.
@@ -122,6 +124,7 @@ impl Drive {
             cancelling: Rc::default(),
             started_us: 0,
             transaction_us: 0,
+            waits: Waits::default(),
         };
         if let Some(lease) = lease {
             drive.adopt(lease);
@@ -196,6 +199,7 @@ impl Drive {
         };
         let worker = self.worker.clone();
         let mut outs = worker.outs.borrow_mut();
+        let mut notes = worker.notes.borrow_mut();
         let (to_server, to_client) = &mut *outs;
         let input = self.from_server.input.bytes();
         let step = {
@@ -206,6 +210,8 @@ impl Drive {
                 epoch: self.pool.epoch(),
                 to_server,
                 to_client,
+                now_us: self.worker.clock.us(),
+                notes: &mut notes,
             };
             self.session.on_server(input, &mut desk)
         };
@@ -222,6 +228,9 @@ impl Drive {
             to_server.clear();
         }
         drop(outs);
+        self.note_unsent();
+        self.book(&mut notes);
+        drop(notes);
         self.from_server.input.consume(step.consumed);
         self.from_server.input.release(&self.worker.slab);
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
@@ -266,8 +275,12 @@ impl Drive {
     fn on_client(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
         let worker = self.worker.clone();
         let mut outs = worker.outs.borrow_mut();
+        let mut notes = worker.notes.borrow_mut();
         let (to_server, to_client) = &mut *outs;
         let input = self.from_client.input.bytes();
+        if self.lease.is_some() {
+            self.session.account.waited_us = self.waits.for_server(self.worker.clock.us());
+        }
         let step = {
             let mut interner = self.pool.interner.borrow_mut();
             let mut desk = Desk {
@@ -276,6 +289,8 @@ impl Drive {
                 epoch: self.pool.epoch(),
                 to_server,
                 to_client,
+                now_us: self.worker.clock.us(),
+                notes: &mut notes,
             };
             self.session.on_client(input, &mut desk)
         };
@@ -294,6 +309,8 @@ impl Drive {
         to_client.clear();
         to_server.clear();
         drop(outs);
+        notes.asks.clear();
+        drop(notes);
         self.from_client.input.consume(step.consumed);
         self.from_client.input.release(&self.worker.slab);
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
@@ -341,6 +358,7 @@ impl Drive {
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
         let lost = |error: std::io::Error| Farewell::ClientLost(error.to_string());
         flush(&mut self.client, cx, &mut self.from_server.unsent).map_err(lost)?;
+        self.note_unsent();
         if let Some(lease) = &mut self.lease {
             let sent = flush(&mut lease.server().stream, cx, &mut self.from_client.unsent);
             sent.or_else(|error| self.write_failed(&error))?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
@@ -21,6 +21,7 @@ use crate::observe::process::give_back_memory;
 use crate::pool::clock::Clock;
 use crate::pool::lend::{Config, Pool};
 use crate::pool::statement::Interner;
+use crate::session::account::Notes;
 use crate::session::out::Out;
 
 /// How often deadlines are looked at while sessions are at work, and while none is.
@@ -34,6 +35,8 @@ pub struct Worker {
     pub slab: Slab,
     /// Where sessions put their bytes within one step: to the server, to the client.
     pub outs: RefCell<(Out, Out)>,
+    /// Where they tell of their statements.
+    pub notes: RefCell<Notes>,
     pools: RefCell<HashMap<(String, String), Rc<Pool>>>,
     sessions: RefCell<BTreeMap<u64, Rc<Control>>>,
     next_statement: Rc<Cell<u64>>,
@@ -44,6 +47,8 @@ pub struct Worker {
     /// Told when pgweir begins to end.
     pub draining: tokio::sync::Notify,
     started: Instant,
+    /// Unix time at which the clock stood at zero.
+    started_s: u64,
 }
 
 impl Worker {
@@ -54,6 +59,7 @@ impl Worker {
             clock: Rc::default(),
             slab: Slab::default(),
             outs: RefCell::default(),
+            notes: RefCell::default(),
             pools: RefCell::default(),
             sessions: RefCell::default(),
             // Ids of different workers never meet.
@@ -62,6 +68,7 @@ impl Worker {
             churned: Cell::new(false),
             draining: tokio::sync::Notify::new(),
             started: Instant::now(),
+            started_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         })
     }
 
@@ -69,6 +76,11 @@ impl Worker {
     #[inline]
     pub fn read_clock(&self) {
         self.clock.set_us(self.started.elapsed().as_micros() as u64);
+    }
+
+    /// Unix time in seconds, by the worker's clock.
+    pub fn unix_s(&self) -> u64 {
+        self.started_s + self.clock.us() / 1_000_000
     }
 
     /// Serves letters until the mailbox closes or says to end.

@@ -5,7 +5,7 @@ use super::heal::Kept;
 use super::{Desk, HOLD_MAX, Need, Session, Step};
 use crate::error::ClientError;
 use crate::pool::settings::PoolMode;
-use crate::sql::{self, Traits};
+use crate::sql::Traits;
 use crate::wire::client::{Bind, Target, TargetKind, query_text, tag};
 use crate::wire::server::TxStatus;
 use crate::wire::{self, HEADER, Head, reply};
@@ -141,6 +141,7 @@ impl Session {
             tag::EXECUTE => {
                 self.tally.queries += 1;
                 self.pass_asking(input, frame, Kind::Execute, desk);
+                self.account_execute(frame.body, desk);
             }
             tag::CLOSE => self.close(input, frame, desk),
             // With a body it is malformed, and the server answers with an error.
@@ -251,14 +252,21 @@ impl Session {
         self.tally.queries += 1;
         self.break_group();
         let in_group = self.exchange.may_skip_next();
-        let text = query_text(frame.body).filter(|_| self.mode != PoolMode::Session);
-        let Some(text) = text else {
+        let Some(text) = query_text(frame.body) else {
             self.pass(input, frame, desk);
             return self.exchange.push(Kind::Query);
         };
+        let standard_strings = desk.memory.as_ref().is_none_or(|memory| memory.standard_strings);
+        let known = desk.interner.reader.read(text, standard_strings);
+        if self.mode == PoolMode::Session {
+            self.pass(input, frame, desk);
+            self.exchange.push(Kind::Query);
+            let marks = known.marks;
+            return self.account_ask(known, marks, 0, false, desk);
+        }
         let slot = desk.memory.as_mut().and_then(|memory| memory.unnamed.take());
         let dropped = self.prepared.put(b"", None);
-        let traits = sql::traits(text);
+        let traits = known.traits;
         self.expect(traits, text);
         let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names();
         let translated = names.then(|| self.translate(text, in_group, input, desk)).flatten();
@@ -271,6 +279,8 @@ impl Session {
             }
         }
         self.exchange.push(Kind::Query);
+        let marks = known.marks;
+        self.account_ask(known, marks, 0, false, desk);
         if let Some((name, statement)) = taken {
             self.note_undo(&name, Some(statement));
         }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::account::Asked;
 use crate::pool::memory::StatementId;
 use crate::pool::statement::Statement;
 use crate::wire::server::TxStatus;
@@ -29,6 +30,7 @@ pub struct Item {
     pub undo: Option<Box<Undo>>,
     /// Stands for the client's own name of the statement, see `alias`.
     pub alias: u32,
+    pub asked: Asked,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,12 +117,17 @@ const KEEP_QUEUE: usize = 16;
 impl Exchange {
     pub fn push(&mut self, kind: Kind) {
         self.syncs += usize::from(kind == Kind::Sync);
-        self.queue.push_back(Item { kind, hidden: false, statement: None, undo: None, alias: 0 });
+        self.add(kind, false, None);
     }
 
     pub fn push_hidden(&mut self, kind: Kind, statement: Option<StatementId>) {
         self.syncs += usize::from(kind == Kind::Sync);
-        self.queue.push_back(Item { kind, hidden: true, statement, undo: None, alias: 0 });
+        self.add(kind, true, statement);
+    }
+
+    fn add(&mut self, kind: Kind, hidden: bool, statement: Option<StatementId>) {
+        let asked = Asked::default();
+        self.queue.push_back(Item { kind, hidden, statement, undo: None, alias: 0, asked });
     }
 
     /// Nothing is owed and no group is half-sent.

@@ -8,9 +8,10 @@ use super::exchange::{Kind, alias};
 use super::{Desk, Session};
 use crate::pool::memory::StatementId;
 use crate::pool::settings::PoolMode;
-use crate::pool::statement::{self, Statement};
+use crate::pool::statement::{self, Context, Statement};
 use crate::sql::Traits;
 use crate::wire::client::{Bind, Parse, Target, TargetKind, tag};
+use crate::wire::server::TxStatus;
 use crate::wire::{HEADER, reply};
 
 impl Session {
@@ -18,7 +19,11 @@ impl Session {
         self.exchange.open_group = true;
         let parse = Parse::read(frame.body);
         let (PoolMode::Transaction | PoolMode::Statement, Some(parse)) = (self.mode, parse) else {
-            return self.pass_asking(input, frame, Kind::Parse, desk);
+            self.pass_asking(input, frame, Kind::Parse, desk);
+            if let Some(parse) = parse {
+                self.account_parse(parse.name, parse.text, parse.types, desk);
+            }
+            return;
         };
         if !parse.name.is_empty() && self.prepared.get(parse.name).is_some() {
             return self.parse_again(input, frame, parse, desk);
@@ -28,7 +33,8 @@ impl Session {
         }
         let statement = self.shared_for(parse, desk).unwrap_or_else(|| {
             let unnamed = parse.name.is_empty();
-            desk.interner.private(parse.text, parse.types, unnamed)
+            let context = self.context(desk);
+            desk.interner.private(parse.text, parse.types, context, unnamed)
         });
         let id = statement.id;
         let known = statement.shared && desk.memory.as_mut().is_some_and(|memory| memory.knows(id));
@@ -42,10 +48,12 @@ impl Session {
             self.tally.statement_hits += 1;
             self.exchange.push(Kind::FakeParse);
         }
-        let previous = self.prepared.put(parse.name, Some(statement));
         if let Some(item) = self.exchange.queue.back_mut() {
             item.statement = (!known).then_some(id);
+            item.asked.known = (!known).then(|| statement.known.clone());
+            item.asked.at_us = desk.now_us;
         }
+        let previous = self.prepared.put(parse.name, Some(statement));
         self.note_undo(parse.name, previous);
     }
 
@@ -60,21 +68,29 @@ impl Session {
             || self.exchange.may_have_failed()
             || (unnamed && !self.reuse_unnamed)
             || !self.pins.is_empty();
-        let context = (self.baggage.meaning(), desk.epoch);
         if alone {
             return None;
         }
+        let context = self.context(desk);
         desk.interner.shared(parse.text, parse.types, context)
+    }
+
+    pub(super) fn context(&self, desk: &Desk<'_>) -> Context {
+        let standard_strings = desk.memory.as_ref().is_none_or(|memory| memory.standard_strings);
+        Context { meaning: self.baggage.meaning(), epoch: desk.epoch, standard_strings }
     }
 
     /// Notes that the server is about to get this statement, closing another one if it has too many.
     pub(super) fn announce(&mut self, statement: &Statement, input: &[u8], desk: &mut Desk<'_>) {
-        let Some(memory) = &mut desk.memory else {
-            return;
-        };
-        if statement.unnamed {
-            memory.unnamed = Some(statement.id);
-        } else if let Some(evicted) = memory.learn(statement.id) {
+        let in_transaction = self.status() != TxStatus::Idle || self.exchange.begun;
+        while let Some(memory) = &mut desk.memory {
+            if statement.unnamed {
+                memory.unnamed = Some(statement.id);
+                return;
+            }
+            let Some(evicted) = memory.make_room(in_transaction) else {
+                return memory.learn(statement.id);
+            };
             self.tally.statement_evictions += 1;
             self.close_hidden(&statement::name(evicted), Some(evicted), input, desk);
         }
@@ -132,15 +148,22 @@ impl Session {
     pub(super) fn bind(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) {
         let bind = match Bind::read(frame.body) {
             Some(bind) if self.mode != PoolMode::Session => bind,
-            _ => return self.pass_asking(input, frame, Kind::Bind, desk),
+            bind => {
+                self.pass_asking(input, frame, Kind::Bind, desk);
+                let known = |bind: &Bind<'_>| Some(self.prepared.get(bind.statement)?.known.clone());
+                if let Some((bind, known)) = bind.and_then(|bind| Some((bind, known(&bind)?))) {
+                    self.account_bind(bind, &known);
+                }
+                return;
+            }
         };
         self.exchange.open_group = true;
         let Some(statement) = self.prepared.get(bind.statement).cloned() else {
             self.hide_unnamed(bind.statement, input, desk);
             return self.pass_asking(input, frame, Kind::Bind, desk);
         };
-        self.expect(statement.traits, &statement.text);
-        if statement.traits.has(Traits::STATE) {
+        self.expect(statement.known.traits, &statement.text);
+        if statement.known.traits.has(Traits::STATE) {
             for value in bind.values().into_iter().flatten() {
                 self.note_custom(value);
             }
@@ -154,6 +177,10 @@ impl Session {
         self.client_pass = missing;
         self.exchange.push(Kind::Bind);
         self.note_statement(statement.id, bind.statement);
+        self.account_bind(bind, &statement.known);
+        if let Some(item) = self.exchange.queue.back_mut() {
+            item.asked.known = Some(statement.known.clone());
+        }
     }
 
     /// The client has no unnamed statement; the one that another client left in the server's slot must not

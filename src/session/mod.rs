@@ -5,6 +5,7 @@
 //! whole frames, or parts of frames that nobody has to look into. Between two server borrowings the
 //! session holds no trace of the last one.
 
+pub mod account;
 pub mod client_side;
 pub mod exchange;
 pub mod expect;
@@ -62,6 +63,7 @@ pub struct Session {
     pub startup: Rc<Baggage>,
     pub(in crate::session) doubt: Doubt,
     pub(in crate::session) kept: heal::Kept,
+    pub account: account::Account,
     /// The server was asked for answers that the client's input waits for.
     pub(in crate::session) flushed: bool,
     /// The alias of the statement whose use failed last.
@@ -119,6 +121,10 @@ pub struct Desk<'a> {
     pub epoch: u64,
     pub to_server: &'a mut Out,
     pub to_client: &'a mut Out,
+    /// The time, in microseconds of the worker's clock.
+    pub now_us: u64,
+    /// What there is to tell of statements.
+    pub notes: &'a mut account::Notes,
 }
 
 /// How far a step came, and what it needs before the next.
@@ -172,6 +178,7 @@ impl Session {
             startup,
             doubt: Doubt::default(),
             kept: heal::Kept::Nothing,
+            account: account::Account::default(),
             flushed: false,
             blamed: 0,
             custom: Vec::new(),

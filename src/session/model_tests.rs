@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::account::Notes;
 use super::out::Out;
 use super::settings::State;
 use super::{Desk, Need, Rest, Session};
@@ -198,6 +199,8 @@ impl Client {
                 epoch: 0,
                 to_server: &mut to_server,
                 to_client: &mut to_client,
+                now_us: 0,
+                notes: &mut Notes::default(),
             };
             let step = self.session.on_client(&self.waiting, &mut desk);
             self.seen.extend_from_slice(to_client.bytes(&self.waiting));
@@ -240,6 +243,8 @@ impl Client {
             epoch: 0,
             to_server: &mut to_server,
             to_client: &mut to_client,
+            now_us: 0,
+            notes: &mut Notes::default(),
         };
         let step = self.session.on_server(answer, &mut desk);
         assert!(matches!(step.need, Need::Bytes(_)), "{:?}", step.need);

@@ -72,7 +72,7 @@ impl Session {
         for (at, item) in skipped.into_iter().enumerate() {
             if let (Some(memory), Some(id)) = (&mut memory, item.statement) {
                 match item.kind {
-                    Kind::Close => memory.remember(id),
+                    Kind::Close => memory.learn(id),
                     Kind::Bind | Kind::Describe => {}
                     Kind::Query => memory.unnamed = Some(id),
                     _ => {
@@ -131,6 +131,6 @@ fn remember_taken(undo: &Undo, memory: Option<&mut Memory>) {
     if let (Some(memory), Some(taken)) = (memory, &undo.previous)
         && !undo.name.is_empty()
     {
-        memory.remember(taken.id);
+        memory.learn(taken.id);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use super::account::Notes;
 use super::out::Out;
 use super::settings::State;
 use super::{Desk, HOLD_MAX, Need, Rest, Session, Step};
@@ -98,6 +99,8 @@ impl Table {
             epoch: 0,
             to_server: &mut to_server,
             to_client: &mut to_client,
+            now_us: 0,
+            notes: &mut Notes::default(),
         };
         let step = if client {
             self.session.on_client(side, &mut desk)

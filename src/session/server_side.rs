@@ -15,6 +15,7 @@ impl Session {
     #[must_use = "the step says what is needed before the next"]
     pub fn on_server(&mut self, input: &[u8], desk: &mut Desk<'_>) -> Step {
         let mut at = 0;
+        self.account_step();
         let need = loop {
             if self.server_drop > 0 {
                 let n = self.server_drop.min(input.len() - at);
@@ -54,7 +55,7 @@ impl Session {
                 break Need::Bytes(head.size);
             }
             if !row {
-                match self.answer(head.tag, &rest[HEADER..end], input, desk) {
+                match self.answer(head.tag, &rest[HEADER..end], (input, at + end), desk) {
                     Ok(Fate::Show) => {}
                     Ok(Fate::Hide) => {
                         self.server_drop = head.size - end;
@@ -81,11 +82,18 @@ impl Session {
         if self.exchange.is_all_fake() {
             self.show_fakes(input, desk);
         }
+        self.account_rest(at, desk);
         Step { consumed: at, need }
     }
 
-    /// Matches one answer with its question.
-    fn answer(&mut self, tag: u8, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Result<Fate, String> {
+    /// Matches one answer, which ends at `end` of the input, with its question.
+    fn answer(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        (input, end): (&[u8], usize),
+        desk: &mut Desk<'_>,
+    ) -> Result<Fate, String> {
         match tag {
             tag::NOTICE | tag::NOTIFICATION => {
                 self.show_fakes_before(input, desk);
@@ -98,7 +106,7 @@ impl Session {
                 }
                 return Ok(Fate::Show);
             }
-            tag::ERROR => return Ok(self.error(body, input, desk)),
+            tag::ERROR => return Ok(self.error(body, (input, end), desk)),
             _ => {}
         }
         self.kept = Kept::Nothing;
@@ -107,22 +115,22 @@ impl Session {
         let front = |exchange: &super::exchange::Exchange| exchange.queue.front().map(|item| item.kind);
         let popped = match tag {
             tag::PARSE_COMPLETE => exchange.pop(Kind::Parse),
-            tag::BIND_COMPLETE => exchange.pop(Kind::Bind),
+            tag::BIND_COMPLETE => {
+                let item = exchange.pop(Kind::Bind);
+                self.account_begin(end);
+                item
+            }
             tag::CLOSE_COMPLETE => exchange.pop(Kind::Close),
             tag::NO_DATA => exchange.pop(Kind::Describe),
-            tag::READY => return self.ready(body),
+            tag::READY => return self.ready(body, end),
             tag::ROW_DESCRIPTION if front(exchange) == Some(Kind::Describe) => exchange.pop(Kind::Describe),
             tag::COMMAND_COMPLETE | tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED => {
                 if self.doubt.state {
                     self.note_discard(tag, body, desk.memory.as_deref_mut());
                 }
-                let exchange = &mut self.exchange;
-                exchange.drop_copy_ends();
-                exchange.copying_both = false;
-                match front(exchange) {
-                    Some(Kind::Execute) => exchange.pop(Kind::Execute),
+                match self.complete((tag, body), end, desk) {
                     Some(Kind::Query) => return Ok(Fate::Show),
-                    _ => None,
+                    _ => self.exchange.pop(Kind::Execute),
                 }
             }
             tag::COPY_IN => {
@@ -151,11 +159,24 @@ impl Session {
         }
     }
 
-    fn ready(&mut self, body: &[u8]) -> Result<Fate, String> {
+    /// A statement came to its end, or to its row limit: accounts for it. Returns what had asked.
+    fn complete(&mut self, answer: (u8, &[u8]), end: usize, desk: &mut Desk<'_>) -> Option<Kind> {
+        self.exchange.drop_copy_ends();
+        self.exchange.copying_both = false;
+        let kind = self.exchange.queue.front()?.kind;
+        if matches!(kind, Kind::Execute | Kind::Query) {
+            self.account_done(answer, end, None, desk);
+        }
+        Some(kind)
+    }
+
+    fn ready(&mut self, body: &[u8], end: usize) -> Result<Fate, String> {
         let status = TxStatus::read(body).ok_or("a ReadyForQuery without a status")?;
         let item = self.exchange.ready(status).ok_or("a ReadyForQuery that was not asked for")?;
+        self.account_begin(end);
         if status == TxStatus::Idle {
             self.doubt.local = false;
+            self.account_idle();
         }
         if item.hidden {
             return Ok(Fate::Hide);
@@ -166,7 +187,7 @@ impl Session {
     }
 
     /// An error ends its statement, and in an extended exchange all up to the next Sync.
-    fn error(&mut self, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> Fate {
+    fn error(&mut self, body: &[u8], (input, end): (&[u8], usize), desk: &mut Desk<'_>) -> Fate {
         if self.kept != Kept::Nothing && self.heal(body, desk) {
             return Fate::Hide;
         }
@@ -174,6 +195,9 @@ impl Session {
         self.exchange.drop_copy_ends();
         let front = self.exchange.queue.front();
         self.blamed = front.map_or(0, |item| item.alias);
+        if front.is_some_and(|item| !item.hidden) {
+            self.account_done((tag::ERROR, body), end, Some(sqlstate(body)), desk);
+        }
         let fatal = matches!(error_field(body, b'V'), Some(b"FATAL" | b"PANIC"));
         self.server_said_goodbye |= fatal;
         let simple = self.exchange.queue.front().is_none_or(|item| item.kind.ends_with_ready());

@@ -2,7 +2,9 @@
 //! without a parse. Pure. It may say yes too often (a look at the server's state is then wasted), and says
 //! no only where PostgreSQL's grammar leaves no other way to write the thing.
 
+pub mod mark;
 pub mod name;
+pub mod shape;
 
 use std::sync::LazyLock;
 

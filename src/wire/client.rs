@@ -58,25 +58,32 @@ impl<'a> Bind<'a> {
 
     /// The parameter values, `None` for NULL; ends early when the message is cut or wrong.
     pub fn values(&self) -> Vec<Option<&'a [u8]>> {
-        fn walk<'a>(rest: &'a [u8], values: &mut Vec<Option<&'a [u8]>>) -> Option<()> {
-            let (formats, rest) = int16(rest)?;
-            let rest = rest.get(usize::try_from(formats).ok()? * 2..)?;
-            let (count, mut rest) = int16(rest)?;
-            for _ in 0..count {
-                let (length, tail) = int32(rest)?;
-                let Ok(length) = usize::try_from(length) else {
-                    values.push(None);
-                    rest = tail;
-                    continue;
-                };
-                values.push(Some(tail.get(..length)?));
-                rest = &tail[length..];
-            }
-            Some(())
-        }
         let mut values = Vec::new();
-        walk(self.rest, &mut values);
+        self.each_value(|value, _| values.push(value));
         values
+    }
+
+    /// Each parameter value, and whether it is in binary form. `None`: the message is cut or wrong.
+    #[inline]
+    pub fn each_value(&self, mut look: impl FnMut(Option<&'a [u8]>, bool)) -> Option<()> {
+        let (count, rest) = int16(self.rest)?;
+        let (formats, rest) = rest.split_at_checked(usize::try_from(count).ok()? * 2)?;
+        let (count, mut rest) = int16(rest)?;
+        for at in 0..usize::try_from(count).ok()? {
+            // One format for all, or one for each; none: text.
+            let format = if formats.len() == 2 { 0 } else { at * 2 };
+            let binary = formats.get(format..format + 2).is_some_and(|code| code == [0, 1]);
+            let (length, tail) = int32(rest)?;
+            let Ok(length) = usize::try_from(length) else {
+                look(None, binary);
+                rest = tail;
+                continue;
+            };
+            let (value, tail) = tail.split_at_checked(length)?;
+            look(Some(value), binary);
+            rest = tail;
+        }
+        Some(())
     }
 }
 

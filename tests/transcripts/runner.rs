@@ -9,6 +9,7 @@ use pgweir::net::buffer::BUFFER;
 use pgweir::pool::memory::Memory;
 use pgweir::pool::settings::PoolMode;
 use pgweir::pool::statement::Interner;
+use pgweir::session::account::Notes;
 use pgweir::session::out::Out;
 use pgweir::session::{Desk, HOLD_MAX, Need, Rest, Session, Step};
 
@@ -354,6 +355,8 @@ impl Stage {
             epoch: self.epoch,
             to_server: &mut to_server,
             to_client: &mut to_client,
+            now_us: 0,
+            notes: &mut Notes::default(),
         };
         let (step, input) = if client {
             (self.session.on_client(&self.client_input, &mut desk), &self.client_input)

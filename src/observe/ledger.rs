@@ -1,0 +1,345 @@
+//! What each shape of statement came to: calls, rows, bytes and time, per database and user. Sessions count
+//! into an entry of their own worker; readers add the workers up. Bounded: the least useful shapes go first.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::counters::Counter;
+use super::latency::{Distribution, Latency};
+
+/// Whose shape it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub database: Arc<str>,
+    pub user: Arc<str>,
+    pub fingerprint: u64,
+}
+
+/// One shape on one worker, which is its only writer.
+#[derive(Debug)]
+pub struct Entry {
+    pub key: Key,
+    /// The statement without its values.
+    pub text: Arc<str>,
+    calls: Counter,
+    errors: Counter,
+    rows: Counter,
+    bytes: Counter,
+    queue_us: Counter,
+    server_us: Counter,
+    client_us: Counter,
+    max_us: Counter,
+    first_s: AtomicU64,
+    last_s: AtomicU64,
+    latency: Latency,
+    gone: AtomicBool,
+}
+
+/// What one statement came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// False for a further part of a result that was counted already.
+    pub call: bool,
+    pub failed: bool,
+    pub rows: u64,
+    /// Of the answer.
+    pub bytes: u64,
+    /// Waiting for a server, working on it, waiting for the client to take the answer.
+    pub queue_us: u64,
+    pub server_us: u64,
+    pub client_us: u64,
+}
+
+impl Outcome {
+    pub fn total_us(&self) -> u64 {
+        self.queue_us + self.server_us + self.client_us
+    }
+}
+
+impl Entry {
+    fn new(key: Key, text: Arc<str>) -> Self {
+        Entry {
+            key,
+            text,
+            calls: Counter::default(),
+            errors: Counter::default(),
+            rows: Counter::default(),
+            bytes: Counter::default(),
+            queue_us: Counter::default(),
+            server_us: Counter::default(),
+            client_us: Counter::default(),
+            max_us: Counter::default(),
+            first_s: AtomicU64::new(0),
+            last_s: AtomicU64::new(0),
+            latency: Latency::default(),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts one statement. `now_s` is Unix time.
+    #[inline]
+    pub fn record(&self, outcome: &Outcome, now_s: u64) {
+        let total = outcome.total_us();
+        if outcome.failed {
+            self.errors.add(1);
+        } else if outcome.call {
+            self.calls.add(1);
+            self.latency.observe_us(total);
+        }
+        self.rows.add(outcome.rows);
+        self.bytes.add(outcome.bytes);
+        self.queue_us.add(outcome.queue_us);
+        self.server_us.add(outcome.server_us);
+        self.client_us.add(outcome.client_us);
+        if total > self.max_us.get() {
+            self.max_us.add(total - self.max_us.get());
+        }
+        if self.first_s.load(Relaxed) == 0 {
+            self.first_s.store(now_s, Relaxed);
+        }
+        self.last_s.store(now_s, Relaxed);
+    }
+
+    /// The client took the end of an answer late.
+    pub fn note_client_wait(&self, us: u64) {
+        self.client_us.add(us);
+    }
+
+    /// It was evicted; whoever counts into it has to ask for another.
+    #[inline]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
+    }
+
+    fn add_to(&self, totals: &mut Totals) {
+        totals.calls += self.calls.get();
+        totals.errors += self.errors.get();
+        totals.rows += self.rows.get();
+        totals.bytes += self.bytes.get();
+        totals.queue_us += self.queue_us.get();
+        totals.server_us += self.server_us.get();
+        totals.client_us += self.client_us.get();
+        totals.max_us = totals.max_us.max(self.max_us.get());
+        let first = self.first_s.load(Relaxed);
+        if first > 0 {
+            totals.first_s = if totals.first_s == 0 { first } else { totals.first_s.min(first) };
+        }
+        totals.last_s = totals.last_s.max(self.last_s.load(Relaxed));
+        self.latency.add_to(&mut totals.latency);
+    }
+}
+
+/// What a shape came to over all workers, and before a restart. Times are µs, `first_s` and `last_s` Unix
+/// time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub calls: u64,
+    pub errors: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    pub queue_us: u64,
+    pub server_us: u64,
+    pub client_us: u64,
+    pub max_us: u64,
+    pub first_s: u64,
+    pub last_s: u64,
+    pub latency: Distribution,
+}
+
+impl Totals {
+    pub fn total_us(&self) -> u64 {
+        self.queue_us + self.server_us + self.client_us
+    }
+
+    fn add(&mut self, other: &Totals) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.queue_us += other.queue_us;
+        self.server_us += other.server_us;
+        self.client_us += other.client_us;
+        self.max_us = self.max_us.max(other.max_us);
+        self.first_s = match (self.first_s, other.first_s) {
+            (0, first) | (first, 0) => first,
+            (one, two) => one.min(two),
+        };
+        self.last_s = self.last_s.max(other.last_s);
+        self.latency.add(&other.latency);
+    }
+}
+
+/// One shape for a reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub key: Key,
+    pub text: Arc<str>,
+    pub totals: Totals,
+}
+
+/// One shape: what it came to before this process, and an entry for each worker that saw it.
+struct Record {
+    text: Arc<str>,
+    before: Totals,
+    entries: Vec<Arc<Entry>>,
+}
+
+impl Record {
+    fn totals(&self) -> Totals {
+        let mut totals = self.before.clone();
+        self.entries.iter().for_each(|entry| entry.add_to(&mut totals));
+        totals
+    }
+}
+
+/// Shapes kept by default. An application has hundreds; at 1 KB each this is 5 MB per worker at most.
+pub const SHAPES_MAX: usize = 5_000;
+
+/// A text is kept to this length, for people to read.
+const TEXT_MAX: usize = 4 * 1024;
+
+/// All shapes of this process.
+pub struct Ledger {
+    records: Mutex<HashMap<Key, Record>>,
+    max: AtomicUsize,
+    evicted: AtomicU64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Ledger { records: Mutex::default(), max: AtomicUsize::new(SHAPES_MAX), evicted: AtomicU64::new(0) }
+    }
+}
+
+impl Ledger {
+    fn records(&self) -> MutexGuard<'_, HashMap<Key, Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new entry for one worker to count into. Takes a lock; meant for a shape that the worker has not
+    /// seen before.
+    pub fn enter(&self, key: Key, text: &str) -> Arc<Entry> {
+        let mut records = self.records();
+        if !records.contains_key(&key) {
+            self.make_room(&mut records);
+        }
+        let record = records.entry(key.clone()).or_insert_with(|| Record {
+            text: shortened(text).into(),
+            before: Totals::default(),
+            entries: Vec::new(),
+        });
+        let entry = Arc::new(Entry::new(key, record.text.clone()));
+        record.entries.push(entry.clone());
+        entry
+    }
+
+    /// Takes out the tenth of the shapes that took the least time, so that the search is rare.
+    fn make_room(&self, records: &mut HashMap<Key, Record>) {
+        let max = self.max.load(Relaxed).max(10);
+        if records.len() < max {
+            return;
+        }
+        let usefulness = |record: &Record| {
+            let totals = record.totals();
+            (totals.total_us(), totals.last_s)
+        };
+        let mut all: Vec<_> = records.iter().map(|(key, record)| (usefulness(record), key.clone())).collect();
+        all.sort_unstable();
+        let surplus = records.len() + max / 10 - max;
+        for (_, key) in all.into_iter().take(surplus.max(1)) {
+            if let Some(record) = records.remove(&key) {
+                record.entries.iter().for_each(|entry| entry.gone.store(true, Relaxed));
+                self.evicted.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Every shape, in no order.
+    pub fn rows(&self) -> Vec<Row> {
+        let records = self.records();
+        let row = |(key, record): (&Key, &Record)| Row {
+            key: key.clone(),
+            text: record.text.clone(),
+            totals: record.totals(),
+        };
+        records.iter().map(row).collect()
+    }
+
+    /// Puts in what an earlier process counted.
+    pub fn remember(&self, rows: Vec<Row>) {
+        let mut records = self.records();
+        for row in rows {
+            if !records.contains_key(&row.key) {
+                self.make_room(&mut records);
+            }
+            let fresh = || Record { text: row.text, before: Totals::default(), entries: Vec::new() };
+            records.entry(row.key).or_insert_with(fresh).before.add(&row.totals);
+        }
+    }
+
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Relaxed);
+    }
+
+    pub fn shapes(&self) -> usize {
+        self.records().len()
+    }
+
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Relaxed)
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(TEXT_MAX) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(fingerprint: u64) -> Key {
+        Key { database: "app".into(), user: "app".into(), fingerprint }
+    }
+
+    fn took(us: u64) -> Outcome {
+        Outcome { call: true, rows: 2, bytes: 10, server_us: us, ..Outcome::default() }
+    }
+
+    #[test]
+    fn workers_add_up_and_so_does_what_was_before() {
+        let ledger = Ledger::default();
+        let (one, two) = (ledger.enter(key(1), "select $1"), ledger.enter(key(1), "select $1"));
+        one.record(&took(100), 50);
+        two.record(&Outcome { queue_us: 7, client_us: 3, ..took(200) }, 60);
+        two.record(&Outcome { failed: true, server_us: 5, ..Outcome::default() }, 61);
+        ledger.remember(ledger.rows());
+        let [row] = &ledger.rows()[..] else { panic!("one shape") };
+        let totals = &row.totals;
+        assert_eq!((totals.calls, totals.errors, totals.rows, totals.bytes), (4, 2, 8, 40));
+        assert_eq!((totals.queue_us, totals.server_us, totals.client_us), (14, 610, 6));
+        assert_eq!((totals.max_us, totals.first_s, totals.last_s), (210, 50, 61));
+        assert!((200..=250).contains(&totals.latency.percentile(0.99)));
+    }
+
+    #[test]
+    fn the_least_useful_shapes_make_room() {
+        let ledger = Ledger::default();
+        ledger.set_max(20);
+        let entries: Vec<_> = (0..20)
+            .map(|fingerprint| {
+                let entry = ledger.enter(key(fingerprint), "x");
+                entry.record(&took(1 + fingerprint), 1);
+                entry
+            })
+            .collect();
+        ledger.enter(key(99), "y");
+        assert!(entries[0].is_gone() && entries[1].is_gone());
+        assert!(!entries[2].is_gone() && !entries[19].is_gone());
+        assert_eq!((ledger.shapes(), ledger.evicted()), (19, 2));
+    }
+}

@@ -1,0 +1,177 @@
+//! Which shape a text has. A text that comes again is known by itself; one that differs in its values is
+//! known by its shape. One of these per pool and worker. Pure.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::observe::ledger::Entry;
+use crate::sql::mark::{self, Marks};
+use crate::sql::shape::{self, Fingerprint, Hole, HoleKind, Shaper};
+use crate::sql::{self, Traits};
+
+/// Statements that differ in nothing but their values.
+#[derive(Debug)]
+pub struct Shape {
+    pub fingerprint: Fingerprint,
+    /// The statement without its values.
+    pub text: Box<str>,
+    /// Where its calls are counted; the shell fills it in.
+    pub entry: RefCell<Option<Arc<Entry>>>,
+}
+
+/// What is known of a text from reading it.
+#[derive(Debug, Default)]
+pub struct Known {
+    pub traits: Traits,
+    pub shapes: Shapes,
+    /// Of the values in the text itself.
+    pub marks: Marks,
+    text: Box<[u8]>,
+    standard_strings: bool,
+}
+
+/// The shapes of a text's statements, in order.
+#[derive(Debug, Default)]
+pub enum Shapes {
+    #[default]
+    None,
+    One(Rc<Shape>),
+    Several(Box<[Rc<Shape>]>),
+}
+
+impl Shapes {
+    #[inline]
+    pub fn get(&self, at: usize) -> Option<&Rc<Shape>> {
+        match self {
+            Shapes::None => None,
+            Shapes::One(shape) => (at == 0).then_some(shape),
+            Shapes::Several(shapes) => shapes.get(at),
+        }
+    }
+
+    fn add(&mut self, shape: Rc<Shape>) {
+        *self = match std::mem::take(self) {
+            Shapes::None => Shapes::One(shape),
+            Shapes::One(first) => Shapes::Several([first, shape].into()),
+            Shapes::Several(shapes) => Shapes::Several(shapes.into_iter().chain([shape]).collect()),
+        };
+    }
+}
+
+/// Texts that came twice are kept, so that they are read once; 2,000 of typical 300 bytes come to 1 MiB.
+const TEXTS_MAX: usize = 2_000;
+const TEXT_MAX: usize = 4 * 1024;
+
+/// Places that remember a text's hash, to know it when it comes a second time.
+const SEEN: usize = 1024;
+
+/// Shapes known here; the ledger has its own, smaller bound.
+const SHAPES_MAX: usize = 10_000;
+
+/// Longer texts are not read: dumps and bulk loads, of which each is its own.
+const READ_MAX: usize = 64 * 1024;
+
+/// What one pool has read.
+pub struct Reader {
+    /// Whether statements are observed at all.
+    pub on: bool,
+    shaper: Shaper,
+    texts: HashMap<u64, Rc<Known>, foldhash::fast::RandomState>,
+    hasher: foldhash::fast::RandomState,
+    seen: Box<[u64; SEEN]>,
+    shapes: ByFingerprint,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Reader {
+            on: true,
+            shaper: Shaper::default(),
+            texts: HashMap::default(),
+            hasher: Default::default(),
+            seen: Box::new([0; SEEN]),
+            shapes: HashMap::default(),
+        }
+    }
+}
+
+impl Reader {
+    /// What a text is. `standard_strings`: the server reads backslashes in plain strings as themselves.
+    #[inline]
+    pub fn read(&mut self, text: &[u8], standard_strings: bool) -> Rc<Known> {
+        let key = self.hasher.hash_one(text);
+        if let Some(known) = self.texts.get(&key)
+            && *known.text == *text
+            && known.standard_strings == standard_strings
+        {
+            return known.clone();
+        }
+        let place = &mut self.seen[key as usize % SEEN];
+        let again = std::mem::replace(place, key) == key;
+        let mut known = self.understand(text, standard_strings);
+        if !again || text.len() > TEXT_MAX {
+            return Rc::new(known);
+        }
+        known.text = text.into();
+        let known = Rc::new(known);
+        if self.texts.len() >= TEXTS_MAX {
+            self.texts.clear();
+        }
+        self.texts.insert(key, known.clone());
+        known
+    }
+
+    fn understand(&mut self, text: &[u8], standard_strings: bool) -> Known {
+        let traits = sql::traits(text);
+        let mut known = Known { traits, standard_strings, ..Known::default() };
+        if !self.on || text.len() > READ_MAX {
+            return known;
+        }
+        let (shaper, shapes) = (&mut self.shaper, &mut self.shapes);
+        shaper.shapes(text, standard_strings, |seen| {
+            known.shapes.add(find(shapes, &seen));
+            seen.holes.iter().for_each(|hole| note(&mut known.marks, text, hole));
+        });
+        known
+    }
+
+    pub fn shapes(&self) -> usize {
+        self.shapes.len()
+    }
+}
+
+type ByFingerprint = HashMap<Fingerprint, Rc<Shape>, foldhash::fast::RandomState>;
+
+fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>) -> Rc<Shape> {
+    if let Some(known) = shapes.get(&seen.fingerprint) {
+        return known.clone();
+    }
+    if shapes.len() >= SHAPES_MAX {
+        shapes.clear();
+    }
+    let shape = Rc::new(Shape {
+        fingerprint: seen.fingerprint,
+        text: String::from_utf8_lossy(seen.canonical).into(),
+        entry: RefCell::default(),
+    });
+    shapes.insert(seen.fingerprint, shape.clone());
+    shape
+}
+
+/// Values that stand in the text. Parameters come with each Bind.
+fn note(marks: &mut Marks, text: &[u8], hole: &Hole) {
+    let Some(value) = text.get(hole.start as usize..hole.end as usize) else {
+        return;
+    };
+    match hole.kind {
+        HoleKind::Parameter(_) => {}
+        HoleKind::String => {
+            let inner = value.strip_prefix(b"'").and_then(|value| value.strip_suffix(b"'"));
+            marks.add(mark::text(inner.unwrap_or(value)));
+        }
+        _ => marks.add(mark::text(value)),
+    }
+}
