@@ -75,18 +75,19 @@ const IMPURE_STD: [&str; 13] = [
 ];
 
 /// External crates, by the name in the code, and the rooms that may name them.
-const CRATES: [(&str, &[&str]); 36] = [
+const CRATES: [(&str, &[&str]); 38] = [
     ("aho_corasick", &["sql"]),
     ("axum", &["admin"]),
     ("base64", &["admin", "auth", "cli"]),
     ("bytes", &["wire"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
-    ("comfy_table", &["demo"]),
+    ("comfy_table", &["cli", "demo"]),
     ("dashmap", &["proxy"]),
     ("foldhash", &["pool", "session"]),
     ("hmac", &["auth"]),
     ("hyper", &["admin"]),
+    ("humantime", &["admin"]),
     ("hyper_util", &["admin"]),
     ("libc", &["demo", "net", "observe", "proxy"]),
     ("md5", &["auth"]),
@@ -95,7 +96,7 @@ const CRATES: [(&str, &[&str]); 36] = [
     ("prometheus", &["observe"]),
     ("rand", &["admin", "cli", "demo", "pool", "proxy"]),
     ("rustix", &["net"]),
-    ("rustls", &["pool", "tls"]),
+    ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
     ("serde", &["admin", "config"]),
     ("serde_json", &["admin", "cli", "config"]),
@@ -111,6 +112,7 @@ const CRATES: [(&str, &[&str]); 36] = [
     ("tokio_rustls", &["admin", "net", "pool", "proxy"]),
     ("tracing", &["admin", "demo", "pool", "proxy"]),
     ("tracing_subscriber", &["observe"]),
+    ("ureq", &["cli"]),
     ("x509_parser", &["tls"]),
 ];
 

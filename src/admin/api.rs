@@ -12,6 +12,7 @@ use axum::{Json, Router, middleware};
 use serde_json::json;
 
 use super::guard;
+use super::queries::queries;
 use super::state::Shared;
 use crate::observe::metrics;
 
@@ -27,6 +28,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/database/connections", get(connections))
+        .route("/api/database/queries", get(queries))
         .route("/api/reload", post(reload))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

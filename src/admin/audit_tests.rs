@@ -1,6 +1,8 @@
 //! Tests of the audit log: what a line holds, where it goes, and what happens when it cannot be written.
 
 use super::super::Role;
+use std::time::UNIX_EPOCH;
+
 use super::*;
 
 fn entry<'a>(result: Outcome, who: Option<&'a Known>, what: &'a str) -> Entry<'a> {

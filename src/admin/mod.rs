@@ -12,6 +12,7 @@ mod access;
 mod api;
 mod audit;
 mod guard;
+mod queries;
 mod serve;
 mod state;
 mod throttle;

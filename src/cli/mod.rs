@@ -1,5 +1,7 @@
 //! The command line. Parses arguments, calls the rooms, prints; decides nothing itself.
 
+mod ask;
+mod report;
 mod token;
 
 use std::io::Write;
@@ -32,6 +34,8 @@ Examples:
       psql postgres://app:secret@127.0.0.1:6432/shop
   pgweir check --config pgweir.yaml && pgweir run --config pgweir.yaml
       Serve what a settings file says, after a check of it.
+  pgweir report queries
+      What each statement cost since pgweir was started, and what the time was spent on.
   kill -HUP PID
       Read the settings file again; nobody is disconnected, and a file with mistakes changes nothing.
 
@@ -45,6 +49,8 @@ enum Command {
     /// Print the JSON Schema of the settings file, for editors.
     Schema,
     Completions(Completions),
+    #[command(subcommand)]
+    Report(report::Report),
     /// Make tokens for the HTTP API.
     #[command(subcommand)]
     Token(Token),
@@ -171,6 +177,7 @@ pub fn main() -> ExitCode {
             clap_complete::generate(completions.shell, &mut CommandLine::command(), "pgweir", &mut script);
             outcome(print(&String::from_utf8_lossy(&script)))
         }
+        Command::Report(report) => outcome(report.run().and_then(|text| print(&text))),
         Command::Token(Token::Create { role, name }) => {
             outcome(token::create(role, name).and_then(|text| print(&text)))
         }
@@ -289,6 +296,8 @@ mod tests {
             "demo --upstream postgres://h",
             "schema",
             "completions zsh",
+            "report queries",
+            "report queries --sort p99-time --limit 5 --filter x --json --admin 127.0.0.1:1 --token-file t",
             "token create --role operator",
             "token create --role viewer --name ci",
         ] {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ledger::Ledger;
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -169,6 +171,8 @@ pub struct Registry {
     pub logins_failed: AtomicU64,
     pub clients_refused: AtomicU64,
     pub log_lines_dropped: AtomicU64,
+    /// What statements came to.
+    pub ledger: Ledger,
 }
 
 impl Registry {

@@ -206,6 +206,12 @@ pub struct Ledger {
     evicted: AtomicU64,
 }
 
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Ledger").field("shapes", &self.shapes()).finish_non_exhaustive()
+    }
+}
+
 impl Default for Ledger {
     fn default() -> Self {
         Ledger { records: Mutex::default(), max: AtomicUsize::new(SHAPES_MAX), evicted: AtomicU64::new(0) }

@@ -235,11 +235,21 @@ fn render_process_wide(page: &mut Page, registry: &Registry) {
         "Clients refused because a limit was reached or pgweir is shutting down.",
         registry.clients_refused.load(Relaxed),
     );
+    counter(
+        "pgweir_shapes_evicted_total",
+        "Shapes of statements that made room for others in the ledger.",
+        registry.ledger.evicted(),
+    );
     let dropped = registry.log_lines_dropped.load(Relaxed) + log::lines_dropped();
     counter(
         "pgweir_log_lines_dropped_total",
         "Log lines dropped because the reader of stderr did not keep up.",
         dropped,
+    );
+    page.gauges(
+        "pgweir_shapes",
+        "Shapes of statements in the ledger.",
+        std::iter::once((Vec::new(), registry.ledger.shapes() as f64)),
     );
     let version = vec![label("version", env!("CARGO_PKG_VERSION"))];
     page.gauges(

@@ -19,7 +19,6 @@ use crate::auth::{Secret, UserSettings};
 use crate::config::Settings;
 use crate::error::ClientError;
 use crate::observe::counters::Registry;
-use crate::observe::ledger::Ledger;
 use crate::pool::connector::Connector;
 use crate::pool::lend::Shared;
 use crate::pool::settings::DatabaseSettings;
@@ -89,8 +88,6 @@ type Place = (usize, u64);
 pub struct Hub {
     live: RwLock<Arc<Live>>,
     pub registry: Arc<Registry>,
-    /// What statements came to; a worker counts into entries of its own.
-    pub ledger: Arc<Ledger>,
     pub mailboxes: Vec<mpsc::UnboundedSender<Mail>>,
     /// Clients of each worker.
     pub loads: Vec<AtomicUsize>,
@@ -117,7 +114,6 @@ impl Hub {
         Arc::new(Hub {
             live: RwLock::new(Arc::new(live)),
             registry: Arc::default(),
-            ledger: Arc::default(),
             loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
             mailboxes,
             cancel_keys: DashMap::new(),

@@ -1,0 +1,174 @@
+//! `GET /api/database/queries`: the ledger as JSON, sorted, filtered, cut. Knows no other route.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use super::api::failure;
+use super::state::Shared;
+use crate::observe::ledger::Row;
+
+/// Rows of one answer, at most; more than the ledger holds by default.
+const LIMIT_MAX: usize = 10_000;
+
+/// What may be asked. All of it is optional.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Wanted {
+    sort: Sort,
+    limit: usize,
+    database: Option<String>,
+    user: Option<String>,
+    /// A part of the statement's text, in any case, or its shape.
+    filter: Option<String>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Wanted { sort: Sort::TotalTime, limit: 50, database: None, user: None, filter: None }
+    }
+}
+
+/// The largest comes first.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Sort {
+    TotalTime,
+    MeanTime,
+    MaxTime,
+    P99Time,
+    QueueTime,
+    ServerTime,
+    ClientTime,
+    Calls,
+    Errors,
+    Rows,
+    Bytes,
+    LastSeen,
+}
+
+/// One shape. Times are milliseconds.
+#[derive(Debug, Serialize)]
+struct View {
+    shape: String,
+    database: String,
+    user: String,
+    statement: String,
+    calls: u64,
+    errors: u64,
+    rows: u64,
+    bytes: u64,
+    total_ms: f64,
+    mean_ms: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+    queue_ms: f64,
+    server_ms: f64,
+    client_ms: f64,
+    first_seen: String,
+    last_seen: String,
+}
+
+pub(super) async fn queries(
+    State(shared): State<Arc<Shared>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Response {
+    let Query(wanted) = match wanted {
+        Ok(wanted) => wanted,
+        Err(rejection) => {
+            let hint = "sort, limit, database, user and filter may be given; sort is total_time, mean_time, \
+                        max_time, p99_time, queue_time, server_time, client_time, calls, errors, rows, bytes \
+                        or last_seen";
+            return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
+        }
+    };
+    let ledger = &shared.registry.ledger;
+    let mut rows = ledger.rows();
+    let shapes = rows.len();
+    rows.retain(|row| matches(row, &wanted));
+    let matching = rows.len();
+    rows.sort_by_cached_key(|row| std::cmp::Reverse(weight(row, wanted.sort)));
+    rows.truncate(wanted.limit.min(LIMIT_MAX));
+    let queries: Vec<View> = rows.iter().map(view).collect();
+    let answer = serde_json::json!({
+        "shapes": shapes,
+        "matching": matching,
+        "evicted": ledger.evicted(),
+        "queries": queries,
+    });
+    Json(answer).into_response()
+}
+
+fn matches(row: &Row, wanted: &Wanted) -> bool {
+    let same = |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
+    let has = |filter: &String| {
+        let filter = filter.to_lowercase();
+        row.text.to_lowercase().contains(&filter) || hex(row.key.fingerprint) == filter
+    };
+    same(&row.key.database, &wanted.database)
+        && same(&row.key.user, &wanted.user)
+        && wanted.filter.as_ref().is_none_or(has)
+}
+
+fn weight(row: &Row, sort: Sort) -> u64 {
+    let totals = &row.totals;
+    match sort {
+        Sort::TotalTime => totals.total_us(),
+        Sort::MeanTime => totals.total_us() / totals.calls.max(1),
+        Sort::MaxTime => totals.max_us,
+        Sort::P99Time => totals.latency.percentile(0.99),
+        Sort::QueueTime => totals.queue_us,
+        Sort::ServerTime => totals.server_us,
+        Sort::ClientTime => totals.client_us,
+        Sort::Calls => totals.calls,
+        Sort::Errors => totals.errors,
+        Sort::Rows => totals.rows,
+        Sort::Bytes => totals.bytes,
+        Sort::LastSeen => totals.last_s,
+    }
+}
+
+fn view(row: &Row) -> View {
+    let totals = &row.totals;
+    let percentile = |p| ms(totals.latency.percentile(p).min(totals.max_us));
+    View {
+        shape: hex(row.key.fingerprint),
+        database: row.key.database.to_string(),
+        user: row.key.user.to_string(),
+        statement: row.text.to_string(),
+        calls: totals.calls,
+        errors: totals.errors,
+        rows: totals.rows,
+        bytes: totals.bytes,
+        total_ms: ms(totals.total_us()),
+        mean_ms: ms(totals.total_us()) / totals.calls.max(1) as f64,
+        p50_ms: percentile(0.5),
+        p99_ms: percentile(0.99),
+        max_ms: ms(totals.max_us),
+        queue_ms: ms(totals.queue_us),
+        server_ms: ms(totals.server_us),
+        client_ms: ms(totals.client_us),
+        first_seen: time(totals.first_s),
+        last_seen: time(totals.last_s),
+    }
+}
+
+fn ms(us: u64) -> f64 {
+    us as f64 / 1000.0
+}
+
+/// How a shape is named to people.
+fn hex(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
+}
+
+fn time(unix_s: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(unix_s)).to_string()
+}
