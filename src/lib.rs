@@ -4,7 +4,8 @@
 //! 1. `error`: whose fault something is, and what a client may read of it.
 //! 2. `wire`, `sql`: the language on the cable and the language in the messages (pure).
 //!    `auth`: proofs of identity (pure); `net`: byte streams and their buffers; `tls`: certificates, trust.
-//! 3. `pool`: server connections; `observe`: counters, histograms, metrics, logs.
+//! 3. `pool`: server connections; `observe`: counters, histograms, the ledger, metrics, logs;
+//!    `coalesce`: loops of statements, watched (pure).
 //! 4. `session`: one client's conversation, without sockets or clocks (pure).
 //! 6. `config`: pgweir.yaml, gathered from the rooms' own settings; `admin`: the HTTP surface.
 //! 7. `proxy`: the shell that moves bytes.
@@ -19,6 +20,7 @@ pub mod sql;
 pub mod tls;
 pub mod wire;
 
+pub mod coalesce;
 pub mod observe;
 pub mod pool;
 

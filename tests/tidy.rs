@@ -13,7 +13,7 @@ use source::{Source, all, paths};
 const FLOORS: [(u32, &[&str]); 8] = [
     (1, &["error"]),
     (2, &["wire", "sql", "auth", "net", "tls"]),
-    (3, &["pool", "observe"]),
+    (3, &["pool", "observe", "coalesce"]),
     (4, &["session"]),
     (6, &["config", "admin"]),
     (7, &["proxy"]),
@@ -37,12 +37,13 @@ const NEIGHBOURS: [(&str, &str, &str); 3] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "src/error.rs",
     "src/wire/",
     "src/sql/",
     "src/auth/",
     "src/net/buffer.rs",
+    "src/coalesce/",
     "src/session/",
     "src/pool/baggage.rs",
     "src/pool/memory.rs",
@@ -98,7 +99,7 @@ const CRATES: [(&str, &[&str]); 38] = [
     ("rustix", &["net"]),
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
-    ("serde", &["admin", "config"]),
+    ("serde", &["admin", "config", "observe"]),
     ("serde_json", &["admin", "cli", "config"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "tls"]),

@@ -12,7 +12,7 @@ use axum::{Json, Router, middleware};
 use serde_json::json;
 
 use super::guard;
-use super::queries::queries;
+use super::queries::{nplus1, queries};
 use super::state::Shared;
 use crate::observe::metrics;
 
@@ -29,6 +29,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(readyz))
         .route("/api/database/connections", get(connections))
         .route("/api/database/queries", get(queries))
+        .route("/api/database/nplus1", get(nplus1))
         .route("/api/reload", post(reload))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

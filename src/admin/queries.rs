@@ -1,4 +1,4 @@
-//! `GET /api/database/queries`: the ledger as JSON, sorted, filtered, cut. Knows no other route.
+//! `GET /api/database/queries` and `…/nplus1`: the ledger and the loops found, as JSON, filtered and cut.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -104,6 +104,41 @@ pub(super) async fn queries(
         "queries": queries,
     });
     Json(answer).into_response()
+}
+
+/// What may be asked of the findings.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Which {
+    limit: usize,
+    database: Option<String>,
+}
+
+impl Default for Which {
+    fn default() -> Self {
+        Which { limit: 50, database: None }
+    }
+}
+
+pub(super) async fn nplus1(
+    State(shared): State<Arc<Shared>>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Response {
+    let Query(which) = match which {
+        Ok(which) => which,
+        Err(rejection) => {
+            return failure(
+                StatusCode::BAD_REQUEST,
+                &rejection.body_text(),
+                "limit and database may be given",
+            );
+        }
+    };
+    let mut findings = shared.registry.findings.list();
+    let found = findings.len();
+    findings.retain(|finding| which.database.as_ref().is_none_or(|wanted| *wanted == finding.database));
+    findings.truncate(which.limit.min(LIMIT_MAX));
+    Json(serde_json::json!({"found": found, "findings": findings})).into_response()
 }
 
 fn matches(row: &Row, wanted: &Wanted) -> bool {

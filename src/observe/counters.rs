@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::findings::Findings;
 use super::ledger::Ledger;
 
 /// A counter with one writer.
@@ -173,6 +174,8 @@ pub struct Registry {
     pub log_lines_dropped: AtomicU64,
     /// What statements came to.
     pub ledger: Ledger,
+    /// Loops of statements that were found.
+    pub findings: Findings,
 }
 
 impl Registry {

@@ -240,6 +240,16 @@ fn render_process_wide(page: &mut Page, registry: &Registry) {
         "Shapes of statements that made room for others in the ledger.",
         registry.ledger.evicted(),
     );
+    counter(
+        "pgweir_nplus1_episodes_total",
+        "Loops of statements that were met.",
+        registry.findings.episodes.load(Relaxed),
+    );
+    counter(
+        "pgweir_nplus1_statements_total",
+        "Statements in them.",
+        registry.findings.statements.load(Relaxed),
+    );
     let dropped = registry.log_lines_dropped.load(Relaxed) + log::lines_dropped();
     counter(
         "pgweir_log_lines_dropped_total",

@@ -2,6 +2,7 @@
 
 pub mod counters;
 mod exposition;
+pub mod findings;
 pub mod latency;
 pub mod ledger;
 pub mod log;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::observe::ledger::Entry;
+use crate::sql::kind::{self, Kind};
 use crate::sql::mark::{self, Marks};
 use crate::sql::shape::{self, Fingerprint, Hole, HoleKind, Shaper};
 use crate::sql::{self, Traits};
@@ -18,6 +19,7 @@ pub struct Shape {
     pub fingerprint: Fingerprint,
     /// The statement without its values.
     pub text: Box<str>,
+    pub kind: Kind,
     /// Where its calls are counted; the shell fills it in.
     pub entry: RefCell<Option<Arc<Entry>>>,
 }
@@ -138,8 +140,8 @@ impl Reader {
         known
     }
 
-    pub fn shapes(&self) -> usize {
-        self.shapes.len()
+    pub fn shape(&self, fingerprint: Fingerprint) -> Option<&Rc<Shape>> {
+        self.shapes.get(&fingerprint)
     }
 }
 
@@ -152,9 +154,11 @@ fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>) -> Rc<Shape> {
     if shapes.len() >= SHAPES_MAX {
         shapes.clear();
     }
+    let text = String::from_utf8_lossy(seen.canonical);
     let shape = Rc::new(Shape {
         fingerprint: seen.fingerprint,
-        text: String::from_utf8_lossy(seen.canonical).into(),
+        kind: kind::of(&text),
+        text: text.into(),
         entry: RefCell::default(),
     });
     shapes.insert(seen.fingerprint, shape.clone());

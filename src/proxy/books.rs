@@ -68,8 +68,8 @@ impl Drive {
     pub(super) fn book(&mut self, notes: &mut Notes) {
         for done in notes.done.drain(..) {
             self.book_one(&done);
+            self.watch_done(&done);
         }
-        notes.partial = 0..0;
     }
 
     fn book_one(&mut self, done: &Done) {

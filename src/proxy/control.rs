@@ -40,6 +40,8 @@ pub enum Wish {
     Interrupt,
     /// A cancel request is through: a server that was held back for it may go.
     Settle,
+    /// The client rests: see what it did until now.
+    EndUnit,
     /// Give up the wait for a server with this error, and go on.
     GiveUpWaiting(ClientError),
     /// End the session with this error.
@@ -47,6 +49,9 @@ pub enum Wish {
     /// End it as soon as no transaction is open.
     Drain,
 }
+
+/// A pause that ends any unit of work.
+const REST_MS: u64 = 1_000;
 
 pub struct Control {
     pub id: u64,
@@ -59,6 +64,8 @@ pub struct Control {
     pub transaction_ms: Cell<u64>,
     pub server_pid: Cell<i32>,
     pub pinned_by: Cell<Option<PinReason>>,
+    /// Statements of the session are remembered, to see whether they repeat.
+    pub watching: Cell<bool>,
     /// At most one of each kind, in the order they came.
     wishes: RefCell<Vec<Wish>>,
     /// Cancel requests whose connections close when they are through.
@@ -80,6 +87,7 @@ impl Control {
             transaction_ms: Cell::new(0),
             server_pid: Cell::new(0),
             pinned_by: Cell::new(None),
+            watching: Cell::new(false),
             wishes: RefCell::default(),
             cancellers: RefCell::default(),
             cancel_again: Cell::new(false),
@@ -140,6 +148,12 @@ impl Control {
             self.nudge();
         }
         Some(wish)
+    }
+
+    /// It has asked nothing for so long that its unit of work is over.
+    pub fn rests(&self, now_ms: u64) -> bool {
+        let still = matches!(self.state.get(), State::Idle | State::InTransaction | State::Pinned);
+        self.watching.get() && still && now_ms.saturating_sub(self.since_ms.get()) > REST_MS
     }
 
     pub fn listen(&self, waker: &Waker) {

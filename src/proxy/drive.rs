@@ -13,6 +13,7 @@ use super::control::Control;
 use super::farewell;
 use super::farewell::Farewell;
 use super::worker::Worker;
+use crate::coalesce::unit::Watch;
 use crate::net::buffer::Window;
 use crate::net::bulk::Bulk;
 use crate::net::send::{flush, send};
@@ -67,6 +68,7 @@ pub struct Drive {
     pub(super) started_us: u64,
     pub(super) transaction_us: u64,
     pub(super) waits: Waits,
+    pub(super) watch: Watch,
 }
 
 /// Why the loop stops for now.
@@ -125,6 +127,7 @@ impl Drive {
             started_us: 0,
             transaction_us: 0,
             waits: Waits::default(),
+            watch: Watch::default(),
         };
         if let Some(lease) = lease {
             drive.adopt(lease);
@@ -197,7 +200,7 @@ impl Drive {
         let Some(lease) = &mut self.lease else {
             return Ok(());
         };
-        let worker = self.worker.clone();
+        let (worker, was) = (self.worker.clone(), self.session.status());
         let mut outs = worker.outs.borrow_mut();
         let mut notes = worker.notes.borrow_mut();
         let (to_server, to_client) = &mut *outs;
@@ -230,6 +233,8 @@ impl Drive {
         drop(outs);
         self.note_unsent();
         self.book(&mut notes);
+        self.watch_step(&notes, was);
+        notes.partial = 0..0;
         drop(notes);
         self.from_server.input.consume(step.consumed);
         self.from_server.input.release(&self.worker.slab);
@@ -309,7 +314,7 @@ impl Drive {
         to_client.clear();
         to_server.clear();
         drop(outs);
-        notes.asks.clear();
+        self.watch_asks(&mut notes);
         drop(notes);
         self.from_client.input.consume(step.consumed);
         self.from_client.input.release(&self.worker.slab);

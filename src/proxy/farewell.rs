@@ -76,6 +76,7 @@ pub fn part(drive: &mut Drive, farewell: Farewell, cx: &mut Context<'_>) {
             Some(chore_error(error))
         }
     };
+    drive.end_unit();
     if let Some(error) = error {
         drive.pool.counters.count_error(error.sqlstate.as_bytes().try_into().unwrap_or(*b"XX000"));
         let mut bytes = Vec::new();

@@ -15,7 +15,8 @@ pub mod opening;
 pub mod prove;
 pub mod report;
 pub mod running;
-pub mod welcome;
+pub mod watching;
+mod welcome;
 pub mod wishes;
 pub mod worker;
 

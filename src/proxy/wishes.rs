@@ -34,6 +34,10 @@ impl Drive {
                 Ok(())
             }
             Wish::Settle => self.settle_if_released(),
+            Wish::EndUnit => {
+                self.end_unit();
+                Ok(())
+            }
             Wish::GiveUpWaiting(error) if self.ticket.is_some() => self.give_up_waiting(&error, cx),
             Wish::GiveUpWaiting(_) => Ok(()),
             Wish::Drain => {

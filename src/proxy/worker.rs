@@ -13,6 +13,8 @@ use super::control::{Control, State, Wish};
 use super::hub::{Hub, Live, Mail};
 use super::{farewell, greet, report};
 use crate::auth::credential::ServerLogin;
+use crate::coalesce::Thresholds;
+use crate::coalesce::burst::Bursts;
 use crate::error::ClientError;
 use crate::net::buffer::Slab;
 use crate::net::stream::Stream;
@@ -42,6 +44,9 @@ pub struct Worker {
     next_statement: Rc<Cell<u64>>,
     /// The tasks that accept clients.
     doors: RefCell<Vec<tokio::task::JoinHandle<()>>>,
+    /// What counts as a loop; `None`: nobody looks.
+    pub thresholds: Cell<Option<Thresholds>>,
+    pub bursts: RefCell<Bursts>,
     /// Clients came or went since memory was last given back.
     churned: Cell<bool>,
     /// Told when pgweir begins to end.
@@ -65,6 +70,8 @@ impl Worker {
             // Ids of different workers never meet.
             next_statement: Rc::new(Cell::new((index as u64) << 40)),
             doors: RefCell::default(),
+            thresholds: Cell::new(Some(Thresholds::default())),
+            bursts: RefCell::default(),
             churned: Cell::new(false),
             draining: tokio::sync::Notify::new(),
             started: Instant::now(),
@@ -247,9 +254,13 @@ impl Worker {
             if !busy && (self.slab.take_overflowed() | self.churned.take()) {
                 give_back_memory();
             }
+            self.sweep_bursts();
             let live = self.hub.live();
             let now = self.clock.ms();
             self.each_session(|control| {
+                if control.rests(now) {
+                    control.ask(Wish::EndUnit);
+                }
                 if let Some(wish) = overdue(control, &live, now) {
                     control.ask(wish);
                 }

@@ -1,17 +1,12 @@
-//! `pgweir report`: what a running pgweir has found out, as tables. Asks and prints; computes nothing.
+//! `pgweir report queries`: the ledger as a table.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 use serde_json::Value;
 
-use super::ask::Ask;
-
-/// Show what a running pgweir has found out.
-#[derive(Subcommand)]
-pub enum Report {
-    Queries(Queries),
-}
+use super::readable;
+use crate::cli::ask::Ask;
 
 /// What each shape of statement came to: calls, rows, time, and what the time was spent on.
 ///
@@ -19,8 +14,10 @@ pub enum Report {
 /// mean, the median, the 99th percentile and the longest; `queue` is time spent waiting for a server
 /// connection, `server` the server's own, `client` waiting for the client to take the answer.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  pgweir report queries\n  pgweir report queries --sort queue-time --limit 5\n  \
-                        pgweir report queries --filter emissions_data --json")]
+#[command(
+    after_help = "Examples:\n  pgweir report queries\n  pgweir report queries --sort queue-time --limit 5\n  \
+                        pgweir report queries --filter emissions_data --json"
+)]
 pub struct Queries {
     #[command(flatten)]
     ask: Ask,
@@ -60,20 +57,8 @@ enum Sort {
     LastSeen,
 }
 
-impl Report {
-    /// The text to print.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong and what to do.
-    pub fn run(self) -> Result<String, String> {
-        match self {
-            Report::Queries(queries) => queries.run(),
-        }
-    }
-}
-
 impl Queries {
-    fn run(self) -> Result<String, String> {
+    pub fn run(self) -> Result<String, String> {
         let sort = self.sort.to_possible_value().map(|value| value.get_name().replace('-', "_"));
         let mut parameters = vec![("limit", self.limit.to_string())];
         parameters.extend(sort.map(|sort| ("sort", sort)));
@@ -133,12 +118,7 @@ fn table(answer: &Value, wide: bool) -> String {
         0 => String::new(),
         n => format!(", {n} evicted for want of room"),
     };
-    format!(
-        "{}\n{} of {} shapes{evicted}. Times in ms.\n",
-        table.trim_fmt(),
-        queries.len(),
-        count("shapes")
-    )
+    format!("{}\n{} of {} shapes{evicted}. Times in ms.\n", table.trim_fmt(), queries.len(), count("shapes"))
 }
 
 fn row(query: &Value, wide: bool) -> Vec<String> {
@@ -156,16 +136,6 @@ fn row(query: &Value, wide: bool) -> Vec<String> {
     cells.push(format!("{}/{}", text("database"), text("user")));
     cells.push(short);
     cells
-}
-
-/// Three figures that count.
-fn readable(ms: f64) -> String {
-    match ms {
-        _ if ms >= 100.0 => format!("{ms:.0}"),
-        _ if ms >= 10.0 => format!("{ms:.1}"),
-        _ if ms >= 1.0 => format!("{ms:.2}"),
-        _ => format!("{ms:.3}"),
-    }
 }
 
 #[cfg(test)]

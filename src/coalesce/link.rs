@@ -1,0 +1,195 @@
+//! Where the values of a repeated statement come from: a column of an earlier result, row by row. Pure.
+
+use std::collections::VecDeque;
+
+use super::rows::{BYTES_MAX, Columns};
+use crate::sql::mark::Marks;
+
+/// Results kept of one session; a loop's parent is rarely further back.
+const RESULTS_MAX: usize = 4;
+
+/// A result of several rows.
+#[derive(Debug)]
+pub struct Kept {
+    pub fingerprint: u64,
+    /// Counts the results of a session.
+    pub serial: u32,
+    frames: Vec<u8>,
+    columns: Option<Columns>,
+}
+
+/// The last results of a session, read only when something may have come from them.
+#[derive(Debug, Default)]
+pub struct Results {
+    kept: VecDeque<Kept>,
+    serial: u32,
+}
+
+impl Results {
+    /// Keeps the beginning of a result.
+    pub fn keep(&mut self, fingerprint: u64, parts: [&[u8]; 2]) {
+        // The children of a loop must not push out the parent of the loop around it.
+        let mut own = self.kept.iter().enumerate().filter(|(_, kept)| kept.fingerprint == fingerprint);
+        let old = match (own.next(), own.next()) {
+            (Some((at, _)), Some(_)) => self.kept.remove(at),
+            _ if self.kept.len() >= RESULTS_MAX => self.kept.pop_front(),
+            _ => None,
+        };
+        let mut frames = old.map_or_else(Vec::new, |old| old.frames);
+        frames.clear();
+        for part in parts {
+            frames.extend_from_slice(&part[..part.len().min(BYTES_MAX - frames.len())]);
+        }
+        self.serial += 1;
+        self.kept.push_back(Kept { fingerprint, serial: self.serial, frames, columns: None });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    fn find(&mut self, serial: u32) -> Option<&Columns> {
+        let kept = self.kept.iter_mut().find(|kept| kept.serial == serial)?;
+        Some(kept.columns.get_or_insert_with(|| Columns::read(&kept.frames)))
+    }
+
+    /// Latest first.
+    fn serials(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.kept.iter().rev().map(|kept| (kept.serial, kept.fingerprint))
+    }
+}
+
+/// One way that the values may have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The parent's shape, and the column of its result.
+    pub parent: u64,
+    pub column: usize,
+    pub name: Option<String>,
+    /// Which of the statement's values it is.
+    pub value: usize,
+    pub hits: u32,
+    misses: u32,
+    /// Hits on the last row of the parent's result, as pages have that start where the last one ended.
+    pub last_row_hits: u32,
+    serial: u32,
+    /// The row behind the last hit.
+    next: usize,
+}
+
+/// Ways followed at the same time, and misses after which one is given up.
+const LINKS_MAX: usize = 6;
+const MISSES_MAX: u32 = 3;
+
+/// How often a statement without a way is looked up anew.
+const SEARCHES_MAX: u8 = 12;
+
+/// The ways that are still open.
+#[derive(Debug, Default)]
+pub struct Links {
+    links: Vec<Link>,
+    searches: u8,
+}
+
+impl Links {
+    /// A statement with these values is asked again; `first`: what the values were the first time.
+    pub fn follow(&mut self, marks: &Marks, first: Option<&Marks>, results: &mut Results) {
+        if results.is_empty() {
+            return;
+        }
+        self.links.retain_mut(|link| {
+            if link.advance(marks, results) {
+                return true;
+            }
+            link.misses += 1;
+            link.misses < MISSES_MAX.max(link.hits / 8)
+        });
+        if self.links.is_empty() && self.searches < SEARCHES_MAX {
+            self.searches += 1;
+            self.search(marks, first, results);
+        }
+    }
+
+    /// Looks for columns that hold both the first and the present values, in this order.
+    fn search(&mut self, marks: &Marks, first: Option<&Marks>, results: &mut Results) {
+        let serials: Vec<_> = results.serials().collect();
+        for (serial, parent) in serials {
+            let Some(columns) = results.find(serial) else { continue };
+            for (column, cells) in columns.values.iter().enumerate() {
+                for (value, &mark) in marks.each().iter().enumerate() {
+                    let before = first.and_then(|first| first.each().get(value)).copied();
+                    let begin = match before {
+                        Some(before) if before != mark => {
+                            let at = cells.iter().position(|cell| cell.is(before));
+                            at.map_or((0, 1), |at| (at + 1, 2))
+                        }
+                        _ => (0, 1),
+                    };
+                    let (from, hits) = begin;
+                    let Some(at) = cells[from..].iter().position(|cell| cell.is(mark)) else { continue };
+                    if self.links.len() >= LINKS_MAX {
+                        return;
+                    }
+                    let next = from + at + 1;
+                    let name = columns.names.get(column).cloned();
+                    let last_row_hits = u32::from(next == cells.len());
+                    self.links.push(Link {
+                        parent,
+                        column,
+                        name,
+                        value,
+                        hits,
+                        misses: 0,
+                        last_row_hits,
+                        serial,
+                        next,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The way that explains most of `count` repetitions, if it explains nine of ten.
+    pub fn best(&self, count: u32) -> Option<&Link> {
+        let explains = |link: &&Link| link.hits >= 3 && link.hits * 10 >= count.saturating_sub(1) * 9;
+        // Columns that keys live in come before those that share values with them by chance.
+        let key = |link: &Link| {
+            link.name
+                .as_deref()
+                .is_some_and(|name| name == "id" || name.ends_with("_id") || name.ends_with("Id"))
+        };
+        self.links.iter().filter(explains).max_by_key(|link| {
+            (link.hits, key(link), std::cmp::Reverse(link.value), std::cmp::Reverse(link.column))
+        })
+    }
+}
+
+impl Link {
+    /// Whether the present value stands further down in the column, or in a newer result of the parent.
+    fn advance(&mut self, marks: &Marks, results: &mut Results) -> bool {
+        let Some(&mark) = marks.each().get(self.value) else {
+            return false;
+        };
+        let newer: Vec<u32> = results
+            .serials()
+            .filter(|&(serial, parent)| parent == self.parent && serial >= self.serial)
+            .map(|(serial, _)| serial)
+            .collect();
+        // The oldest first: that is the one at work.
+        for serial in newer.into_iter().rev() {
+            let from = if serial == self.serial { self.next } else { 0 };
+            let Some(columns) = results.find(serial) else { continue };
+            let Some(cells) = columns.values.get(self.column) else { continue };
+            // A parent's row may be skipped, and a value may come twice in a row.
+            let again = from.saturating_sub(1);
+            if let Some(at) = cells.get(again..).and_then(|rest| rest.iter().position(|cell| cell.is(mark))) {
+                self.serial = serial;
+                self.next = again + at + 1;
+                self.hits += 1;
+                self.last_row_hits += u32::from(self.next == cells.len());
+                return true;
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,240 @@
+//! A unit of work of one session: the statements between two pauses, or of one transaction, as far as is
+//! needed to see what repeats. Pure.
+
+use super::Thresholds;
+use super::episode::{Episode, judge};
+use super::link::{Links, Results};
+use super::rows::BYTES_MAX;
+use crate::sql::kind::Kind;
+use crate::sql::mark::Marks;
+
+/// Shapes followed in one unit; a request with more has other worries than a loop.
+const SHAPES_MAX: usize = 32;
+
+/// Values kept in one unit, to tell how many differ.
+const MARKS_MAX: usize = 768;
+
+/// A unit that does not end by itself is judged after so many statements, or so long.
+const STATEMENTS_MAX: u32 = 10_000;
+const AGE_MAX_US: u64 = 60_000_000;
+
+/// A transaction of this many statements is a unit of its own; shorter ones are steps of a larger one.
+const OWN_UNIT: u32 = 5;
+
+/// How much slower than usual an application must be for a pause to end the unit.
+const SLOWER: u64 = 20;
+
+/// One shape in a unit.
+#[derive(Debug)]
+pub struct Seen {
+    pub fingerprint: u64,
+    pub kind: Kind,
+    pub count: u32,
+    pub time_us: u64,
+    /// How often the statement before it had the same shape.
+    pub consecutive: u32,
+    pub links: Links,
+    /// Sent before the statement ahead of it was answered.
+    pipelined: u32,
+    /// A write followed at once.
+    before_write: u32,
+    /// Values in all.
+    values: u64,
+    marks: Vec<Marks>,
+    first_us: u64,
+    last_us: u64,
+}
+
+impl Seen {
+    /// Different values among those kept.
+    pub fn distinct(&self) -> u32 {
+        let mut all: Vec<u32> = self.marks.iter().map(|marks| marks.all).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.len() as u32
+    }
+
+    pub fn is_pipelined(&self) -> bool {
+        self.pipelined * 5 > self.count * 4
+    }
+
+    /// It asks for many keys at a time.
+    pub fn is_batch(&self, from: u32) -> bool {
+        self.values >= u64::from(from) * u64::from(self.count)
+    }
+
+    /// As a check for uniqueness is, whose row is inserted next.
+    pub fn is_check_before_write(&self) -> bool {
+        self.before_write * 5 >= self.count * 4
+    }
+
+    /// It comes at its own pace and not as fast as an application can.
+    pub fn is_poll(&self) -> bool {
+        let span = self.last_us.saturating_sub(self.first_us);
+        span > self.time_us * 4 && span / u64::from(self.count.max(1)) >= 10_000
+    }
+}
+
+/// What one session did since its last pause.
+#[derive(Debug, Default)]
+struct Unit {
+    shapes: Vec<Seen>,
+    results: Results,
+    /// The beginning of an answer that is not complete.
+    part: Vec<u8>,
+    statements: u32,
+    marks: usize,
+    began_us: u64,
+    last_us: u64,
+    /// The shape asked last, by its place.
+    last: Option<usize>,
+    /// Asked and not answered.
+    outstanding: u32,
+}
+
+/// Watches one session.
+#[derive(Debug, Default)]
+pub struct Watch {
+    unit: Option<Box<Unit>>,
+    /// The usual pause between two statements, µs.
+    pause_us: u64,
+    /// Statements in the transaction that is open.
+    in_transaction: u32,
+}
+
+impl Watch {
+    /// A statement is asked. Returns what the unit before it came to, if it begins a new one.
+    pub fn asked(
+        &mut self,
+        (fingerprint, kind): (u64, Kind),
+        marks: &Marks,
+        now_us: u64,
+        thresholds: &Thresholds,
+    ) -> Vec<Episode> {
+        let ended = if self.is_over(kind, now_us, thresholds) { self.end(thresholds) } else { Vec::new() };
+        if kind == Kind::Marker {
+            return ended;
+        }
+        let unit = self.unit.get_or_insert_with(|| Box::new(Unit { began_us: now_us, ..Unit::default() }));
+        unit.ask((fingerprint, kind), marks, now_us);
+        ended
+    }
+
+    /// Whether a statement of this kind belongs to another unit than the one before it.
+    fn is_over(&mut self, kind: Kind, now_us: u64, thresholds: &Thresholds) -> bool {
+        let Some(unit) = &self.unit else {
+            return false;
+        };
+        let pause = now_us.saturating_sub(unit.last_us);
+        let usual = (self.pause_us * SLOWER).max(thresholds.gap_us);
+        if unit.outstanding == 0 && pause < usual {
+            self.pause_us = (self.pause_us * 7 + pause) / 8;
+        }
+        kind == Kind::Marker
+            || (unit.outstanding == 0 && pause > usual)
+            || unit.statements >= STATEMENTS_MAX
+            || now_us.saturating_sub(unit.began_us) > AGE_MAX_US
+    }
+
+    /// A part of an answer came; `frames` are all of it that this step brought.
+    pub fn part(&mut self, frames: &[u8]) {
+        if let Some(unit) = &mut self.unit {
+            let room = BYTES_MAX.saturating_sub(unit.part.len());
+            unit.part.extend_from_slice(&frames[..frames.len().min(room)]);
+        }
+    }
+
+    /// A statement was answered with so many rows; `frames` is its answer, or the last part of it.
+    pub fn answered(&mut self, fingerprint: u64, rows: u64, time_us: u64, frames: &[u8], now_us: u64) {
+        let Some(unit) = &mut self.unit else {
+            return;
+        };
+        unit.last_us = now_us;
+        unit.outstanding = unit.outstanding.saturating_sub(1);
+        if let Some(seen) = unit.shapes.iter_mut().find(|seen| seen.fingerprint == fingerprint) {
+            seen.time_us += time_us;
+            seen.last_us = now_us;
+            // One row is nobody's list.
+            if rows >= 2 && matches!(seen.kind, Kind::Read | Kind::Page | Kind::Write) {
+                unit.results.keep(fingerprint, [&unit.part, frames]);
+            }
+        }
+        unit.part.clear();
+    }
+
+    /// A transaction ended. Returns what the unit came to, if that was its end.
+    pub fn transaction_ended(&mut self, thresholds: &Thresholds) -> Vec<Episode> {
+        let own = std::mem::take(&mut self.in_transaction) >= OWN_UNIT;
+        if own { self.end(thresholds) } else { Vec::new() }
+    }
+
+    /// A statement ended inside a transaction.
+    pub fn in_transaction(&mut self) {
+        self.in_transaction += 1;
+    }
+
+    /// Whether anything is remembered.
+    pub fn is_watching(&self) -> bool {
+        self.unit.is_some()
+    }
+
+    /// The unit is over: what it came to. Gives its memory back.
+    pub fn end(&mut self, thresholds: &Thresholds) -> Vec<Episode> {
+        let Some(unit) = self.unit.take() else {
+            return Vec::new();
+        };
+        unit.shapes.iter().filter_map(|seen| judge(seen, &unit.shapes, thresholds)).collect()
+    }
+}
+
+impl Unit {
+    fn ask(&mut self, (fingerprint, kind): (u64, Kind), marks: &Marks, now_us: u64) {
+        self.statements += 1;
+        self.last_us = now_us;
+        let pipelined = self.outstanding > 0;
+        self.outstanding += 1;
+        if kind == Kind::Write
+            && let Some(last) = self.last.and_then(|last| self.shapes.get_mut(last))
+            && last.kind == Kind::Read
+        {
+            last.before_write += 1;
+        }
+        let place = match self.shapes.iter().position(|seen| seen.fingerprint == fingerprint) {
+            Some(place) => place,
+            None if self.shapes.len() >= SHAPES_MAX => {
+                self.last = None;
+                return;
+            }
+            None => {
+                self.shapes.push(Seen {
+                    fingerprint,
+                    kind,
+                    count: 0,
+                    time_us: 0,
+                    consecutive: 0,
+                    links: Links::default(),
+                    pipelined: 0,
+                    before_write: 0,
+                    values: 0,
+                    marks: Vec::new(),
+                    first_us: now_us,
+                    last_us: now_us,
+                });
+                self.shapes.len() - 1
+            }
+        };
+        let seen = &mut self.shapes[place];
+        seen.count += 1;
+        seen.values += u64::from(marks.count);
+        seen.pipelined += u32::from(pipelined);
+        seen.consecutive += u32::from(self.last == Some(place));
+        if kind == Kind::Read && seen.count > 1 {
+            seen.links.follow(marks, seen.marks.first(), &mut self.results);
+        }
+        if self.marks < MARKS_MAX {
+            self.marks += 1;
+            seen.marks.push(*marks);
+        }
+        self.last = Some(place);
+    }
+}
