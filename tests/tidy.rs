@@ -100,7 +100,7 @@ const CRATES: [(&str, &[&str]); 38] = [
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
     ("serde", &["admin", "config", "observe"]),
-    ("serde_json", &["admin", "cli", "config"]),
+    ("serde_json", &["admin", "cli", "config", "observe"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "tls"]),
     ("socket2", &["pool", "proxy"]),

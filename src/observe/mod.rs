@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod process;
+pub mod state;
 
 /// Where and how logs are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
