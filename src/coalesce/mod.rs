@@ -4,6 +4,7 @@
 pub mod burst;
 pub mod episode;
 pub mod link;
+pub mod remedy;
 pub mod rows;
 pub mod unit;
 
