@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod process;
 pub mod state;
+pub mod story;
 
 /// Where and how logs are written.
 #[derive(Debug, Clone, PartialEq, Eq)]

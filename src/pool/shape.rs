@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::observe::ledger::Entry;
+use crate::sql::dialect::{self, Library};
 use crate::sql::kind::{self, Kind};
 use crate::sql::mark::{self, Marks};
 use crate::sql::shape::{self, Fingerprint, Hole, HoleKind, Shaper};
@@ -20,6 +21,8 @@ pub struct Shape {
     /// The statement without its values.
     pub text: Box<str>,
     pub kind: Kind,
+    /// Who wrote it, by the style of the first text of this shape.
+    pub library: Option<Library>,
     /// Where its calls are counted; the shell fills it in.
     pub entry: RefCell<Option<Arc<Entry>>>,
 }
@@ -134,7 +137,7 @@ impl Reader {
         }
         let (shaper, shapes) = (&mut self.shaper, &mut self.shapes);
         shaper.shapes(text, standard_strings, |seen| {
-            known.shapes.add(find(shapes, &seen));
+            known.shapes.add(find(shapes, &seen, text));
             seen.holes.iter().for_each(|hole| note(&mut known.marks, text, hole));
         });
         known
@@ -147,7 +150,7 @@ impl Reader {
 
 type ByFingerprint = HashMap<Fingerprint, Rc<Shape>, foldhash::fast::RandomState>;
 
-fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>) -> Rc<Shape> {
+fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>, sent: &[u8]) -> Rc<Shape> {
     if let Some(known) = shapes.get(&seen.fingerprint) {
         return known.clone();
     }
@@ -158,6 +161,7 @@ fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>) -> Rc<Shape> {
     let shape = Rc::new(Shape {
         fingerprint: seen.fingerprint,
         kind: kind::of(&text),
+        library: dialect::of(sent),
         text: text.into(),
         entry: RefCell::default(),
     });

@@ -10,6 +10,7 @@ use crate::observe::findings::Met;
 use crate::pool::lend::Pool;
 use crate::pool::shape::Shape;
 use crate::session::account::{Done, Notes};
+use crate::sql::dialect::Library;
 use crate::wire::server::TxStatus;
 
 impl Drive {
@@ -114,11 +115,12 @@ impl Worker {
     /// Notes an episode, and says so once for each finding.
     fn report(&self, pool: &Pool, application: &str, episode: &Episode) {
         let interner = pool.interner.borrow();
-        let text =
-            |fingerprint| interner.reader.shape(fingerprint).map(|shape: &Rc<Shape>| shape.text.to_string());
-        let Some(statement) = text(episode.fingerprint) else {
+        let Some(shape) = interner.reader.shape(episode.fingerprint) else {
             return;
         };
+        let text =
+            |fingerprint| interner.reader.shape(fingerprint).map(|shape: &Rc<Shape>| shape.text.to_string());
+        let (statement, library) = (shape.text.to_string(), shape.library);
         let parent = episode.parent.as_ref().and_then(|parent| {
             let column = parent.name.clone().unwrap_or_else(|| format!("column {}", parent.column + 1));
             Some((parent.fingerprint, text(parent.fingerprint)?, column))
@@ -137,6 +139,8 @@ impl Worker {
             n: episode.count.into(),
             time_us: episode.time_us,
             now_s: self.unix_s(),
+            library: library.map(Library::name),
+            ..Met::default()
         };
         if let Some(new) = self.hub.registry.findings.note(met) {
             tracing::info!(

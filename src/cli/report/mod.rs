@@ -25,13 +25,3 @@ impl Report {
         }
     }
 }
-
-/// Three figures that count.
-fn readable(ms: f64) -> String {
-    match ms {
-        _ if ms >= 100.0 => format!("{ms:.0}"),
-        _ if ms >= 10.0 => format!("{ms:.1}"),
-        _ if ms >= 1.0 => format!("{ms:.2}"),
-        _ => format!("{ms:.3}"),
-    }
-}

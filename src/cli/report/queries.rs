@@ -5,8 +5,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 use serde_json::Value;
 
-use super::readable;
 use crate::cli::ask::Ask;
+use crate::observe::story::readable;
 
 /// What each shape of statement came to: calls, rows, time, and what the time was spent on.
 ///
