@@ -22,8 +22,8 @@ pub struct Options {
     /// Length of each measured stretch, after half a second of warm-up.
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
-    /// Whom to compare with.
-    #[arg(long, default_value = "pgbouncer", value_parser = ["pgbouncer", "none"])]
+    /// Whom to compare with. pgweir-unobserved is pgweir with `observe: {enabled: false}`: what observation costs.
+    #[arg(long, default_value = "pgbouncer", value_parser = ["pgbouncer", "pgweir-unobserved", "none"])]
     pub peer: String,
     /// What is measured. With pgbouncer, it runs against itself and shows the noise of the machine.
     #[arg(long, default_value = "pgweir", value_parser = ["pgweir", "pgbouncer", "none"])]

@@ -22,8 +22,16 @@ const CLIENTS: u32 = 10_000;
 #[derive(Debug, Clone)]
 pub enum Program {
     Direct,
-    Pgweir { path: PathBuf, workers: u32 },
-    PgBouncer { path: PathBuf, prepares: bool },
+    /// `observed`: shapes, ledger, slow log and the watch for loops are on, as they are by default.
+    Pgweir {
+        path: PathBuf,
+        workers: u32,
+        observed: bool,
+    },
+    PgBouncer {
+        path: PathBuf,
+        prepares: bool,
+    },
 }
 
 /// One of the things compared: a program under a label.
@@ -68,13 +76,15 @@ impl Target {
         Target { label: "direct".into(), version: version.into(), program: Program::Direct }
     }
 
-    /// `name` is pgweir or pgbouncer.
+    /// `name` is pgweir, pgweir-unobserved or pgbouncer.
     pub fn named(name: &str, options: &Options) -> Result<Target, Fail> {
         let path = match name {
-            "pgweir" => options.pgweir.clone(),
+            "pgweir" | "pgweir-unobserved" => options.pgweir.clone(),
             "pgbouncer" => options.pgbouncer.clone(),
             other => {
-                return fail(format!("unknown program {other:?}; known: pgweir, pgbouncer"));
+                return fail(format!(
+                    "unknown program {other:?}; known: pgweir, pgweir-unobserved, pgbouncer"
+                ));
             }
         };
         let output = Command::new(&path).arg("--version").output();
@@ -83,9 +93,8 @@ impl Target {
         let text = String::from_utf8_lossy(&output.stdout);
         let version = text.lines().next().unwrap_or_default();
         let version = version.split_whitespace().last().unwrap_or_default().to_owned();
-        let program = if name == "pgweir" {
-            let workers = options.workers;
-            Program::Pgweir { path, workers }
+        let program = if name.starts_with("pgweir") {
+            Program::Pgweir { path, workers: options.workers, observed: name == "pgweir" }
         } else {
             // Prepared statements in transaction mode came with 1.21.
             let mut numbers = version.split('.').map(|n| n.parse().unwrap_or(0));
@@ -108,8 +117,10 @@ impl Target {
             Program::Direct => {
                 return Ok(Running { port: site.postgres_port, process: None });
             }
-            Program::Pgweir { path, workers } => {
+            Program::Pgweir { path, workers, observed } => {
                 let folder = site.room("pgweir")?;
+                fs::create_dir_all(folder.join("rules"))?;
+                fs::write(folder.join("rules/observe.yaml"), format!("observe: {{enabled: {observed}}}\n"))?;
                 let config = folder.join("pgweir.yaml");
                 fs::write(&config, pgweir_yaml(port, free_port()?, *workers, auth, site))?;
                 let mut command = Command::new(path);
@@ -181,7 +192,8 @@ fn pgweir_yaml(port: u16, admin: u16, workers: u32, auth: Auth, site: &Site) -> 
          \x20 {USER}: {{password: \"{secret}\"}}\n\
          auth: {{method: {method}}}\n\
          limits: {{clients: {CLIENTS}}}\n\
-         log: {{level: warn}}\n"
+         log: {{level: warn}}\n\
+         rules: rules\n"
     )
 }
 

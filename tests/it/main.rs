@@ -14,6 +14,7 @@ mod endings;
 mod faults;
 #[path = "../transcripts/frames.rs"]
 mod frames;
+mod ledger;
 mod login;
 mod operate;
 mod pgweir;
