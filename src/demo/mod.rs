@@ -5,6 +5,7 @@ pub mod account;
 pub mod cluster;
 pub mod home;
 pub mod locate;
+mod loops;
 pub mod report;
 pub mod sample;
 pub mod server;

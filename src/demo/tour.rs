@@ -13,7 +13,7 @@ use super::cluster::{Cluster, ClusterOptions};
 use super::report::{Comparison, render, verdict};
 use super::upstream::Upstream;
 use super::workload::{self, DIRECT_NAME, Outcome, POOLED_NAME, WORKLOADS, Way};
-use super::{Options, sample, settings};
+use super::{Options, loops, sample, settings};
 use crate::proxy::{self, Running};
 
 /// How long each workload runs before it is the other way's turn.
@@ -57,6 +57,8 @@ fn chapters(
     let comparisons = stage.play(compare(upstream, running.listen))??;
     println!("\n{}", render(&comparisons));
     let verdict = verdict(&comparisons);
+    let [_, pooled] = ways(upstream, running.listen);
+    println!("{}", stage.play(loops::chapter(&pooled.config, running))??);
     if options.once {
         return verdict;
     }
@@ -244,6 +246,8 @@ fn what_next(upstream: &Upstream, running: &Running) -> String {
          metrics            http://{admin}/metrics\n\n\
          Try next, in another terminal:\n  \
          psql {url} -c 'SELECT name, plan FROM organizations LIMIT 5'\n  \
-         curl -s http://{admin}/api/database/connections\n"
+         curl -s http://{admin}/api/database/connections\n  \
+         pgweir report queries --admin {admin}\n  \
+         pgweir report nplus1 --admin {admin}\n"
     )
 }

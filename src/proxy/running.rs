@@ -17,6 +17,7 @@ use super::worker::Worker;
 use super::{listen, report};
 use crate::admin::{AdminHandle, Answer, Fabric, PoolView};
 use crate::config::{self, Settings};
+use crate::observe::findings::Finding;
 
 /// pgweir at work. Dropping it does not end it; `shutdown` does.
 pub struct Running {
@@ -144,6 +145,11 @@ impl Running {
 
     pub fn clients(&self) -> usize {
         self.hub.loads.iter().map(|load| load.load(Relaxed)).sum()
+    }
+
+    /// The loops that were found so far, the costliest first.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.hub.registry.findings.list()
     }
 
     /// Reads the settings again, as SIGHUP does.
