@@ -1,8 +1,8 @@
 //! The loops that were found, over all sessions: one finding per database and shape, with what it came to.
 //! Bounded; the finding that was seen least recently makes room.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -80,19 +80,38 @@ pub struct Met {
 #[derive(Debug, Default)]
 pub struct Findings {
     all: Mutex<HashMap<String, Finding>>,
-    pub episodes: AtomicU64,
-    pub statements: AtomicU64,
+    classes: Mutex<BTreeMap<&'static str, Tally>>,
+    /// Statements of sessions that were not watched, because too many were at the same time.
+    pub unwatched: AtomicU64,
+}
+
+/// What was met of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub episodes: u64,
+    pub statements: u64,
 }
 
 impl Findings {
+    /// What was met of each class so far.
+    pub fn tallies(&self) -> BTreeMap<&'static str, Tally> {
+        self.classes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, met: &Met) {
+        let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = classes.entry(met.class).or_default();
+        tally.episodes += 1;
+        tally.statements += met.n;
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<String, Finding>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes an episode. Returns the finding if it is new, or newly proved.
     pub fn note(&self, met: Met) -> Option<Finding> {
-        self.episodes.fetch_add(1, Relaxed);
-        self.statements.fetch_add(met.n, Relaxed);
+        self.count(&met);
         let id = id(&met);
         let mut all = self.all();
         make_room(&mut all, &id);
@@ -212,6 +231,9 @@ mod tests {
         assert_eq!((finding.total_n, finding.time_ms), (40, 20.0));
         assert!((3.4..3.5).contains(&finding.one_query_ms), "{}", finding.one_query_ms);
         assert_eq!(finding.recent, [(0, 10); 4]);
+        let tallies = findings.tallies();
+        assert_eq!(tallies["counted"], Tally { episodes: 3, statements: 30 });
+        assert_eq!(tallies["proved"], Tally { episodes: 1, statements: 10 });
         let later = Findings::default();
         later.remember(findings.list());
         assert!(later.note(met("counted", false)).is_none());

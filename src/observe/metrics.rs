@@ -13,6 +13,7 @@ use prometheus::proto::LabelPair;
 
 use super::counters::{Counter, Gauge, Histogram, PinReason, PoolCounters, Registry};
 use super::exposition::{Buckets, Page, label, with};
+use super::findings::{Findings, Tally};
 use super::{log, process};
 
 /// Pairs of database and user that are shown one by one. One pair costs about 100 series, most of them
@@ -92,6 +93,7 @@ pub fn render(registry: &Registry) -> String {
     render_pools(&mut page, &groups);
     render_errors(&mut page, &groups);
     render_process_wide(&mut page, registry);
+    render_nplus1(&mut page, &registry.findings);
     render_process(&mut page, &process::read());
     page.text()
 }
@@ -241,14 +243,9 @@ fn render_process_wide(page: &mut Page, registry: &Registry) {
         registry.ledger.evicted(),
     );
     counter(
-        "pgweir_nplus1_episodes_total",
-        "Loops of statements that were met.",
-        registry.findings.episodes.load(Relaxed),
-    );
-    counter(
-        "pgweir_nplus1_statements_total",
-        "Statements in them.",
-        registry.findings.statements.load(Relaxed),
+        "pgweir_nplus1_unwatched_total",
+        "Statements not looked at for loops, because too many sessions were at work at the same time.",
+        registry.findings.unwatched.load(Relaxed),
     );
     let dropped = registry.log_lines_dropped.load(Relaxed) + log::lines_dropped();
     counter(
@@ -266,6 +263,26 @@ fn render_process_wide(page: &mut Page, registry: &Registry) {
         "pgweir_build_info",
         "Always 1; the labels say which pgweir this is.",
         std::iter::once((version, 1.0)),
+    );
+}
+
+fn render_nplus1(page: &mut Page, findings: &Findings) {
+    let tallies = findings.tallies();
+    let by_class = |number: fn(&Tally) -> u64| {
+        let sample = move |(class, tally): (&&'static str, &Tally)| {
+            (vec![label("class", class)], number(tally) as f64)
+        };
+        tallies.iter().map(sample)
+    };
+    page.counters(
+        "pgweir_nplus1_episodes_total",
+        "Loops of statements that were met, by class.",
+        by_class(|tally| tally.episodes),
+    );
+    page.counters(
+        "pgweir_nplus1_statements_total",
+        "Statements in them.",
+        by_class(|tally| tally.statements),
     );
 }
 

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::drive::Drive;
 use super::worker::Worker;
@@ -13,6 +14,10 @@ use crate::session::account::{Done, Notes};
 use crate::sql::dialect::Library;
 use crate::wire::server::TxStatus;
 
+/// Sessions that a worker watches at the same time. Each holds at most 64 KiB while it is at work, and
+/// nothing while it rests, so that all together hold 128 MiB at most; who comes later is not watched.
+const WATCHED_MAX: usize = 2_000;
+
 impl Drive {
     /// Statements were sent.
     #[inline]
@@ -23,6 +28,10 @@ impl Drive {
         let Some(thresholds) = self.worker.thresholds.get() else {
             return notes.asks.clear();
         };
+        if !self.watch.is_watching() && self.worker.watched.get() >= WATCHED_MAX {
+            self.worker.hub.registry.findings.unwatched.fetch_add(notes.asks.len() as u64, Relaxed);
+            return notes.asks.clear();
+        }
         for ask in notes.asks.drain(..) {
             let (shape, pool) = (&ask.shape, number(&self.pool));
             let what = (shape.fingerprint, shape.kind);
@@ -38,7 +47,17 @@ impl Drive {
                 self.worker.report_burst(pool, episode);
             }
         }
-        self.control.watching.set(self.watch.is_watching());
+        self.note_watching();
+    }
+
+    /// Counts the sessions that are watched, so that their memory stays within a bound.
+    #[inline]
+    fn note_watching(&self) {
+        let is = self.watch.is_watching();
+        if self.control.watching.replace(is) != is {
+            let watched = &self.worker.watched;
+            watched.set(if is { watched.get() + 1 } else { watched.get().saturating_sub(1) });
+        }
     }
 
     /// A statement was answered.
@@ -70,6 +89,7 @@ impl Drive {
             && let Some(thresholds) = self.worker.thresholds.get()
         {
             let ended = self.watch.transaction_ended(&thresholds);
+            self.note_watching();
             self.report(ended);
         }
     }
@@ -80,7 +100,7 @@ impl Drive {
             let ended = self.watch.end(&thresholds);
             self.report(ended);
         }
-        self.control.watching.set(false);
+        self.note_watching();
     }
 
     fn report(&self, episodes: Vec<Episode>) {

@@ -47,6 +47,8 @@ pub struct Worker {
     /// What counts as a loop; `None`: nobody looks.
     pub thresholds: Cell<Option<Thresholds>>,
     pub bursts: RefCell<Bursts>,
+    /// Sessions whose statements are remembered at present.
+    pub watched: Cell<usize>,
     /// Clients came or went since memory was last given back.
     churned: Cell<bool>,
     /// Told when pgweir begins to end.
@@ -72,6 +74,7 @@ impl Worker {
             doors: RefCell::default(),
             thresholds: Cell::new(Some(Thresholds::default())),
             bursts: RefCell::default(),
+            watched: Cell::new(0),
             churned: Cell::new(false),
             draining: tokio::sync::Notify::new(),
             started: Instant::now(),
