@@ -2,9 +2,13 @@
 //! without a parse. Pure. It may say yes too often (a look at the server's state is then wasted), and says
 //! no only where PostgreSQL's grammar leaves no other way to write the thing.
 
+pub mod class;
+pub mod facts;
+pub mod guard;
 pub mod kind;
 pub mod mark;
 pub mod name;
+mod scan;
 pub mod shape;
 
 use std::sync::LazyLock;
