@@ -13,6 +13,10 @@ pub const BYTES_MAX: usize = 16 * 1024;
 /// ([`STACK`]) each level has 64 KiB, of which even a debug build uses less than a tenth.
 pub const TERMS_MAX: usize = 1_000;
 
+/// Joins without their conditions are read by a recursion of the parser that its own limit does not count,
+/// and that takes more of the stack than an operator does: 200 may be chained.
+const TERMS_OF_JOIN: usize = 5;
+
 /// Brackets within brackets. People and object mappers stay below ten.
 pub const DEPTH_MAX: usize = 50;
 
@@ -109,6 +113,7 @@ pub fn check(text: &str) -> Result<(), Refused> {
                 halves += 2;
                 depth += usize::from(piece.is("case"));
             }
+            Piece::Word(_) if piece.is("join") => halves += 2 * TERMS_OF_JOIN,
             Piece::Word(_) if piece.is("end") => depth = depth.saturating_sub(1),
             Piece::Word(_) | Piece::Name | Piece::Value => {}
         }
@@ -139,6 +144,7 @@ mod tests {
             (many("not ", 1_001), Err(Refused::Terms)),
             (many("a.", 1_001), Err(Refused::Terms)),
             (many("- ", 2_001), Err(Refused::Terms)),
+            (many("a from a join ", 201), Err(Refused::Terms)),
             (many("x", 16 * 1024), Err(Refused::Size)),
         ] {
             assert_eq!(check(&text), expected, "{} {}", text.len(), &text[..40.min(text.len())]);

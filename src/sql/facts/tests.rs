@@ -330,7 +330,8 @@ fn hostile() -> Vec<(String, &'static str)> {
         (many("select ", "distinct ", 900, "1"), ""),
         (many("", "with a as (", 49, ""), ""),
         (many("select * from ", "(", 49, "a"), ""),
-        (many("select * from a", " join a", 2_000, ""), ""),
+        (many("select * from a", " join a", 2_000, ""), "terms"),
+        (many("select * from a", " join a", 199, ""), ""),
     ];
     for opening in [
         "(",
