@@ -76,7 +76,7 @@ const IMPURE_STD: [&str; 13] = [
 ];
 
 /// External crates, by the name in the code, and the rooms that may name them.
-const CRATES: [(&str, &[&str]); 38] = [
+const CRATES: [(&str, &[&str]); 39] = [
     ("aho_corasick", &["sql"]),
     ("axum", &["admin"]),
     ("base64", &["admin", "auth", "cli"]),
@@ -99,11 +99,12 @@ const CRATES: [(&str, &[&str]); 38] = [
     ("rustix", &["net"]),
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
-    ("serde", &["admin", "config", "observe"]),
+    ("serde", &["admin", "config", "observe", "sql"]),
     ("serde_json", &["admin", "cli", "config", "observe"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "tls"]),
     ("socket2", &["pool", "proxy"]),
+    ("sqlparser", &["sql"]),
     ("stringprep", &["auth"]),
     ("strsim", &["config"]),
     ("subtle", &["admin", "auth"]),

@@ -1,4 +1,7 @@
-//! What kind of statement a canonical text is, as far as repetition is concerned. Pure.
+//! What kind of statement a canonical text is, as far as repetition is concerned. Pure. Never says that a
+//! statement reads which `class` says may write.
+
+use super::class;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
@@ -18,6 +21,9 @@ pub fn of(canonical: &str) -> Kind {
     let first = canonical.split([' ', '(']).find(|word| !word.is_empty()).unwrap_or_default();
     match first {
         "select" | "with" | "values" | "table" => {
+            if class::of(canonical).may_write {
+                return if first == "with" { Kind::Write } else { Kind::Other };
+            }
             let has = |word: &str| canonical.split(' ').any(|part| part == word);
             match (has("from"), has("offset")) {
                 (false, _) => Kind::Marker,
@@ -42,6 +48,8 @@ mod tests {
             ("(select a from t)", Kind::Read),
             ("select a from t limit $1 offset $2", Kind::Page),
             ("select $1", Kind::Marker),
+            ("with x as (delete from t returning a) select a from x", Kind::Write),
+            ("select a into u from t", Kind::Other),
             ("insert into t values ($1)", Kind::Write),
             ("discard all", Kind::Marker),
             ("begin", Kind::Other),

@@ -3,14 +3,18 @@
 //! no only where PostgreSQL's grammar leaves no other way to write the thing.
 
 mod canonical;
+pub mod class;
 mod collapse;
 pub mod dialect;
+pub mod facts;
 mod fingerprint;
+pub mod guard;
 mod keyword;
 pub mod kind;
 mod lex;
 pub mod mark;
 pub mod name;
+mod pieces;
 mod scan;
 pub mod shape;
 #[cfg(test)]
