@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::hub::{Hub, Live, Mail};
 use super::worker::Worker;
-use super::{listen, report};
+use super::{listen, probing, report};
 use crate::admin::{AdminHandle, Answer, Fabric, PoolView};
 use crate::config::{self, Settings};
 
@@ -25,6 +25,7 @@ pub struct Running {
     pub admin: SocketAddr,
     hub: Arc<Hub>,
     workers: Vec<JoinHandle<()>>,
+    probe: JoinHandle<()>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
 }
@@ -66,8 +67,9 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         let spawned = thread.spawn(move || work(index, hub, letters, doors));
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
+    let probe = probing::start(hub.clone())?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
-    Ok(Running { listen: address, admin, hub, workers, _socket: socket, reloader })
+    Ok(Running { listen: address, admin, hub, workers, probe, _socket: socket, reloader })
 }
 
 type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
@@ -127,6 +129,7 @@ impl Running {
     pub fn kill(&self) {
         self.hub.draining.store(true, Relaxed);
         self.hub.tell_all(|| Mail::Kill);
+        self.hub.probing.end();
     }
 
     /// Waits until the workers have ended, which takes a `shutdown` or `kill`.
@@ -136,6 +139,9 @@ impl Running {
                 tracing::error!("a worker had panicked");
             }
         }
+        if self.probe.join().is_err() {
+            tracing::error!("the probe had panicked");
+        }
         // Last, so that `/readyz` tells of the end while there is anything to end.
         if let Some(handle) = self.reloader.take_admin() {
             handle.shutdown();
@@ -144,6 +150,11 @@ impl Running {
 
     pub fn clients(&self) -> usize {
         self.hub.loads.iter().map(|load| load.load(Relaxed)).sum()
+    }
+
+    /// Where questions to the databases are left.
+    pub fn probing(&self) -> &probing::Desk {
+        &self.hub.probing
     }
 
     /// Reads the settings again, as SIGHUP does.
