@@ -244,7 +244,8 @@ fn render_catalogs(page: &mut Page, registry: &Registry, now_s: u64) {
         };
         page.gauges(name, help, all.iter().filter_map(sample));
     }
-    let counters: [(&str, &str, fn(&Known) -> u64); 2] = [
+    type Count = (&'static str, &'static str, fn(&Known) -> u64);
+    let counters: [Count; 2] = [
         ("pgweir_catalog_refreshes_total", "Times it was read.", |known| known.refreshes),
         ("pgweir_catalog_failures_total", "Times it could not be read.", |known| known.failures),
     ];

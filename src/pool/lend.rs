@@ -31,13 +31,6 @@ pub struct Shared {
     pub(super) epoch: AtomicU64,
 }
 
-impl Shared {
-    /// Schema changes seen by any worker.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Relaxed)
-    }
-}
-
 /// One pool of one worker.
 pub struct Pool {
     pub database: String,
@@ -297,7 +290,7 @@ impl Pool {
 
     /// Counts the schema changes seen by any worker.
     pub fn epoch(&self) -> u64 {
-        self.shared.epoch()
+        self.shared.epoch.load(Relaxed)
     }
 
     pub fn schema_changed(&self) {

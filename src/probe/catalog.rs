@@ -14,9 +14,10 @@ use crate::catalog::{Catalog, FUNCTIONS_MAX, Facts, Function, Oid, Table, Type, 
 pub(super) async fn read(client: &mut Client) -> Result<Catalog, ProbeError> {
     let snapshot = IsolationLevel::RepeatableRead;
     let transaction = client.build_transaction().isolation_level(snapshot).read_only(true).start().await?;
-    let facts = facts(&transaction).await?;
-    // From here on, PostgreSQL writes names with their schemas, and nobody's functions stand in for its own.
+    let path = transaction.query_one("SELECT pg_catalog.current_schemas(false)::text[]", &[]).await?;
+    // From here on, PostgreSQL writes names with their schemas, and nobody's operators stand in for its own.
     transaction.batch_execute("SET LOCAL search_path = pg_catalog").await?;
+    let facts = Facts { search_path: get(&path, 0)?, ..facts(&transaction).await? };
     let mut reading = Reading {
         version: facts.server_version,
         transaction: &transaction,
@@ -112,23 +113,21 @@ pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, Prob
     })
 }
 
-const FACTS: &str = "SELECT pg_catalog.current_database()::text, \
-    pg_catalog.current_setting('server_version_num')::int4, current_user::text, \
-    pg_catalog.current_schemas(false)::text[], \
-    ARRAY(SELECT nspname::text FROM pg_catalog.pg_namespace \
+const FACTS: &str = "SELECT current_database()::text, current_setting('server_version_num')::int4, \
+    current_user::text, ARRAY(SELECT nspname::text FROM pg_namespace \
         WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY nspname), \
-    ARRAY(SELECT extname::text FROM pg_catalog.pg_extension ORDER BY extname), \
-    ARRAY(SELECT extversion FROM pg_catalog.pg_extension ORDER BY extname)";
+    ARRAY(SELECT extname::text FROM pg_extension ORDER BY extname), \
+    ARRAY(SELECT extversion FROM pg_extension ORDER BY extname)";
 
 async fn facts(transaction: &Transaction<'_>) -> Result<Facts, ProbeError> {
     let row = transaction.query_one(FACTS, &[]).await?;
-    let (names, versions): (Vec<String>, Vec<String>) = (get(&row, 5)?, get(&row, 6)?);
+    let (names, versions): (Vec<String>, Vec<String>) = (get(&row, 4)?, get(&row, 5)?);
     Ok(Facts {
         database: get(&row, 0)?,
         server_version: u32::try_from(get::<i32>(&row, 1)?).unwrap_or_default(),
         role: get(&row, 2)?,
-        search_path: get(&row, 3)?,
-        schemas: get(&row, 4)?,
+        search_path: Vec::new(),
+        schemas: get(&row, 3)?,
         extensions: names.into_iter().zip(versions).collect(),
         read_at_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         cut: false,

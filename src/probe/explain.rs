@@ -15,13 +15,14 @@ use crate::catalog::Catalog;
 /// Longer statements are not explained; the plan of one would not fit either.
 const STATEMENT_MAX: usize = 64 * 1024;
 
-/// From 16 on, PostgreSQL plans a statement whose parameters are open.
+/// From 16 on, PostgreSQL shows a plan without looking at the values of parameters.
 const GENERIC_SINCE: u32 = 160_000;
 
 /// A statement to be explained.
 ///
 /// The plan shows what stands in the text and in `values`: whoever must not see values asks with the text of
-/// the shape, whose values are parameters, and without `values`.
+/// the shape, whose values are parameters, and without `values`. To plan it, PostgreSQL may run functions that it
+/// calls and that are not volatile; so it has to be asked as the user whose statement it is.
 #[derive(Debug, Clone, Default)]
 pub struct Explain {
     /// One statement; `$1` and so on are its parameters.
@@ -119,39 +120,32 @@ async fn explained(
     }
 }
 
-/// A plan for any values.
+/// A plan for any values: that of a prepared statement whose plan must not depend on them. They are needed all
+/// the same, and are NULL; before 16, partitions may be missing from the plan because of that.
 async fn generic(
     transaction: &Transaction<'_>,
     question: &Explain,
     options: &str,
     count: usize,
 ) -> Result<String, ProbeError> {
-    let version = transaction.query_one("SELECT current_setting('server_version_num')::int4", &[]).await?;
-    let nulls = vec![AsText(None); count];
-    if version.try_get::<_, i32>(0)? as u32 >= GENERIC_SINCE {
-        let text = format!("EXPLAIN ({options}GENERIC_PLAN, FORMAT JSON) {}", question.statement);
-        let types: Vec<Type> = question.types.iter().map(|&oid| builtin(oid)).collect();
-        let statement = transaction.prepare_typed(&text, &types).await?;
-        return ask(transaction, &statement, &nulls).await;
-    }
-    // Before 16: a prepared statement whose plan must not depend on the values. Values are needed all the
-    // same, and as they are NULL, partitions may be missing from the plan.
+    let version =
+        transaction.query_one("SELECT pg_catalog.current_setting('server_version_num')::int4", &[]).await?;
+    let open = match u32::try_from(version.try_get::<_, i32>(0)?) {
+        Ok(GENERIC_SINCE..) => "GENERIC_PLAN, ",
+        _ => "",
+    };
     let declared = declaration(transaction, &question.types, count).await?;
     transaction.batch_execute("SET LOCAL plan_cache_mode = force_generic_plan").await?;
     let prepare = format!("PREPARE pgweir_explain{declared} AS {}", question.statement);
     let prepared = transaction.prepare(&prepare).await?;
     transaction.execute(&prepared, &[]).await?;
     let values = vec!["NULL"; count].join(", ");
-    let text = format!("EXPLAIN ({options}FORMAT JSON) EXECUTE pgweir_explain({values})");
-    let answer = match transaction.prepare(&text).await {
-        Ok(statement) => ask(transaction, &statement, &[]).await,
-        Err(error) => Err(error.into()),
-    };
-    // It would outlive the transaction's end; if the transaction has failed, its connection is closed.
-    if answer.is_ok() {
-        transaction.batch_execute("DEALLOCATE pgweir_explain").await?;
-    }
-    answer
+    let text = format!("EXPLAIN ({options}{open}FORMAT JSON) EXECUTE pgweir_explain({values})");
+    let statement = transaction.prepare(&text).await?;
+    let answer = ask(transaction, &statement, &[]).await?;
+    // It would outlive the transaction; where an error came before this, the connection is closed.
+    transaction.batch_execute("DEALLOCATE pgweir_explain").await?;
+    Ok(answer)
 }
 
 /// `(integer, unknown)`, or nothing where no type is declared.

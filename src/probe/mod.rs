@@ -99,6 +99,8 @@ pub enum ProbeError {
     TimedOut(Duration),
     #[error("pgweir asks too much at once")]
     Busy,
+    #[error("{0}")]
+    NoLogin(String),
     /// What was asked cannot be answered, whatever the server says.
     #[error("{0}")]
     Unfit(String),
@@ -108,7 +110,7 @@ impl ProbeError {
     /// A few words that stand for it in a metric.
     pub fn kind(&self) -> &'static str {
         match self {
-            ProbeError::Connect(ServerError::Credential(_)) => "credential",
+            ProbeError::Connect(ServerError::Credential(_)) | ProbeError::NoLogin(_) => "credential",
             ProbeError::Connect(ServerError::Refused { .. }) => "login_refused",
             ProbeError::Connect(_) => "unreachable",
             ProbeError::Refused { sqlstate, .. } if sqlstate == "42501" => "permission",
@@ -237,9 +239,14 @@ impl Probe {
         tokio::time::timeout(bound, work).await.unwrap_or(Err(ProbeError::TimedOut(bound)))
     }
 
-    /// Closes what was not used for a while.
-    pub fn close_idle(&self) {
-        self.pool.retain(|_, metrics| metrics.last_used() < IDLE_MAX);
+    /// Closes what was not used for so long.
+    pub fn close_idle(&self, unused: Duration) {
+        self.pool.retain(|_, metrics| metrics.last_used() < unused);
+    }
+
+    /// No connection is open.
+    pub fn is_idle(&self) -> bool {
+        self.pool.status().size == 0
     }
 }
 

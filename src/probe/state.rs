@@ -14,6 +14,9 @@ pub struct Place {
     pub instance: String,
 }
 
+/// Nobody's operators stand in for PostgreSQL's own.
+const OWN_NAMES: &str = "SET LOCAL search_path = pg_catalog";
+
 /// Lines that are read back, at most: twice what a ledger holds by default.
 const LINES_MAX: i64 = 10_000;
 
@@ -27,6 +30,7 @@ pub(super) async fn save(client: &mut Client, place: &Place, lines: &[Line]) -> 
         return Ok(0);
     }
     let transaction = client.build_transaction().read_only(false).start().await?;
+    transaction.batch_execute(OWN_NAMES).await?;
     make(&transaction, place).await.map_err(|error| explained(error, place))?;
     let written = upsert(&transaction, place, lines).await.map_err(|error| explained(error, place))?;
     transaction.commit().await?;
@@ -39,6 +43,7 @@ pub(super) async fn save(client: &mut Client, place: &Place, lines: &[Line]) -> 
 /// The table cannot be read or is not one of ours.
 pub(super) async fn load(client: &mut Client, place: &Place) -> Result<Vec<Line>, ProbeError> {
     let transaction = client.build_transaction().read_only(true).start().await?;
+    transaction.batch_execute(OWN_NAMES).await?;
     if !exists(&transaction, place).await? {
         return Ok(Vec::new());
     }

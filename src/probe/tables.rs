@@ -57,7 +57,7 @@ pub(super) async fn read(reading: &mut Reading<'_>) -> Result<(), ProbeError> {
         let (missing, role) = (all - readable, quoted(&reading.facts.role));
         reading.note(format!(
             "the statistics of {missing} of {all} tables are not readable to {role}: GRANT SELECT on them, or \
-             let another user ask, as probe.user; from PostgreSQL 14 on, GRANT pg_read_all_data TO {role} \
+             let another user ask, as observe.probe.user; from PostgreSQL 14 on, GRANT pg_read_all_data TO {role} \
              serves too"
         ));
     }

@@ -19,6 +19,7 @@ pub mod report;
 pub mod running;
 pub mod watching;
 mod welcome;
+mod whom;
 pub mod wishes;
 pub mod worker;
 

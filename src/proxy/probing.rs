@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::hub::{Hub, Live};
+use super::hub::Hub;
 use super::refreshing::{Look, Schedule};
-use crate::auth::Secret;
-use crate::auth::credential::{Learned, ServerLogin};
+use super::whom;
+use crate::auth::credential::ServerLogin;
 use crate::observe::catalogs::{Known, Trouble};
 use crate::observe::process::now_s;
 use crate::observe::state::Line;
 use crate::probe::explain::Explain;
 use crate::probe::state::Place;
-use crate::probe::{Probe, ProbeError, Target};
+use crate::probe::{IDLE_MAX, Probe, ProbeError, Target};
 
 /// How often it looks whether there is anything to do.
 const TICK: Duration = Duration::from_secs(1);
@@ -42,11 +42,14 @@ enum Errand {
     Load(Place, Reply<Vec<Line>>),
 }
 
+/// A database by the name that clients ask for, and as whom it is asked; `None`: whoever reads the catalog.
+type Whose = (String, Option<String>);
+
 /// Where errands are left. The answer can be awaited, or waited for with `blocking_recv`; it is an error if
 /// the thread has ended.
 pub struct Desk {
-    sender: mpsc::Sender<(String, Errand)>,
-    receiver: Mutex<Option<mpsc::Receiver<(String, Errand)>>>,
+    sender: mpsc::Sender<(Whose, Errand)>,
+    receiver: Mutex<Option<mpsc::Receiver<(Whose, Errand)>>>,
     ending: Notify,
 }
 
@@ -61,25 +64,33 @@ impl Default for Desk {
 pub type Awaited<T> = oneshot::Receiver<Result<T, ProbeError>>;
 
 impl Desk {
-    /// The plan of a statement. `database` is the name that clients ask for.
-    pub fn explain(&self, database: &str, question: Explain) -> Awaited<String> {
-        self.leave(database, |reply| Errand::Explain(question, reply))
+    /// The plan of a statement. `database` is the name that clients ask for; `user` has to be the client whose
+    /// statement it is, because planning may run functions that this client has made, with the rights of whoever
+    /// asks.
+    pub fn explain(&self, database: &str, user: &str, question: Explain) -> Awaited<String> {
+        self.leave(database, Some(user), |reply| Errand::Explain(question, reply))
     }
 
-    /// Keeps a ledger's lines in a schema of a database.
-    pub fn save(&self, database: &str, place: Place, lines: Vec<Line>) -> Awaited<u64> {
-        self.leave(database, |reply| Errand::Save(place, lines, reply))
+    /// Keeps a ledger's lines in a schema of a database, as this user or as whoever reads the catalog.
+    pub fn save(&self, database: &str, user: Option<&str>, place: Place, lines: Vec<Line>) -> Awaited<u64> {
+        self.leave(database, user, |reply| Errand::Save(place, lines, reply))
     }
 
     /// The lines that were kept there.
-    pub fn load(&self, database: &str, place: Place) -> Awaited<Vec<Line>> {
-        self.leave(database, |reply| Errand::Load(place, reply))
+    pub fn load(&self, database: &str, user: Option<&str>, place: Place) -> Awaited<Vec<Line>> {
+        self.leave(database, user, |reply| Errand::Load(place, reply))
     }
 
-    fn leave<T>(&self, database: &str, errand: impl FnOnce(Reply<T>) -> Errand) -> Awaited<T> {
+    fn leave<T>(
+        &self,
+        database: &str,
+        user: Option<&str>,
+        errand: impl FnOnce(Reply<T>) -> Errand,
+    ) -> Awaited<T> {
         let (reply, answer) = oneshot::channel();
+        let whose = (database.to_owned(), user.map(str::to_owned));
         // A full or closed desk drops the errand, and with it the reply: the answer is an error at once.
-        let _ = self.sender.try_send((database.to_owned(), errand(reply)));
+        let _ = self.sender.try_send((whose, errand(reply)));
         answer
     }
 
@@ -114,8 +125,8 @@ async fn run(hub: &Arc<Hub>) {
     loop {
         tokio::select! {
             () = hub.probing.ending.notified() => return,
-            Some((database, errand)) = errands.recv() => {
-                if let Some(base) = bases.base(&database) {
+            Some((whose, errand)) = errands.recv() => {
+                if let Some(base) = bases.base(whose) {
                     tokio::spawn(async move { base.serve(errand).await });
                 }
             }
@@ -127,28 +138,29 @@ async fn run(hub: &Arc<Hub>) {
 /// The databases that are asked.
 struct Bases {
     hub: Arc<Hub>,
-    bases: HashMap<String, Arc<Base>>,
+    bases: HashMap<Whose, Arc<Base>>,
     told: bool,
 }
 
 impl Bases {
-    fn base(&mut self, database: &str) -> Option<Arc<Base>> {
-        if let Some(base) = self.bases.get(database) {
+    fn base(&mut self, whose: Whose) -> Option<Arc<Base>> {
+        if let Some(base) = self.bases.get(&whose) {
             return Some(base.clone());
         }
         if self.bases.len() >= DATABASES_MAX {
             if !std::mem::replace(&mut self.told, true) {
-                tracing::warn!(database, "no catalog: {DATABASES_MAX} databases are asked already");
+                tracing::warn!(database = whose.0, "not asked: {DATABASES_MAX} databases are asked already");
             }
             return None;
         }
         let base = Arc::new(Base {
-            name: database.to_owned(),
+            name: whose.0.clone(),
+            user: whose.1.clone(),
             hub: self.hub.clone(),
             probe: Mutex::default(),
             schedule: Mutex::default(),
         });
-        self.bases.insert(database.to_owned(), base.clone());
+        self.bases.insert(whose, base.clone());
         Some(base)
     }
 
@@ -156,7 +168,8 @@ impl Bases {
     fn look(&mut self) {
         let live = self.hub.live();
         let gone = |name: &String| live.database(name).is_none();
-        self.bases.retain(|name, _| !gone(name));
+        // What only errands need goes when they are done.
+        self.bases.retain(|(name, user), base| !gone(name) && (user.is_none() || !base.rests()));
         for (name, _) in self.hub.registry.catalogs.list() {
             if gone(&name) {
                 self.hub.registry.catalogs.forget(&name);
@@ -174,7 +187,7 @@ impl Bases {
             if gone(&database) {
                 continue;
             }
-            let Some(base) = self.base(&database) else {
+            let Some(base) = self.base((database.clone(), None)) else {
                 continue;
             };
             let epoch = self.hub.epoch(&database);
@@ -206,6 +219,7 @@ fn usage(hub: &Hub) -> HashMap<String, (i64, u64)> {
 /// One database.
 struct Base {
     name: String,
+    user: Option<String>,
     hub: Arc<Hub>,
     probe: Mutex<Option<Held>>,
     schedule: Mutex<Schedule>,
@@ -227,14 +241,19 @@ impl Base {
         self.probe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nobody asks anything, and no connection is left.
+    fn rests(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.held().as_ref().is_none_or(|held| held.probe.is_idle())
+    }
+
     fn close_idle(&self) {
-        self.held().iter().for_each(|held| held.probe.close_idle());
+        self.held().iter().for_each(|held| held.probe.close_idle(IDLE_MAX));
     }
 
     /// The connections; others when the settings or the user have changed.
     fn probe(&self) -> Result<Arc<Probe>, ProbeError> {
         let live = self.hub.live();
-        let login = login(&self.hub, &live, &self.name)?;
+        let login = whom::login(&self.hub, &live, &self.name, self.user.as_deref())?;
         let mut held = self.held();
         if let Some(held) = held.as_ref()
             && held.generation == live.generation
@@ -323,43 +342,5 @@ impl Base {
                 Err(error) => Err(error),
             })),
         }
-    }
-}
-
-/// As whom to ask: the user of the settings; else one of those who use the database, best with a password,
-/// else with what its login has shown; else any user whose password is known.
-fn login(hub: &Hub, live: &Live, database: &str) -> Result<ServerLogin, ProbeError> {
-    if let Some(user) = &live.settings.probe.user {
-        return match live.user(user) {
-            Some(_) => Ok(hub.server_login(live, user)),
-            None => {
-                let message =
-                    format!("probe.user \"{user}\" is not one of `users`: add it with its password");
-                Err(ProbeError::Unfit(message))
-            }
-        };
-    }
-    let pools = hub.registry.pools();
-    let users = pools.iter().filter(|pool| pool.database == database).map(|pool| pool.user.as_str());
-    let mut logins: Vec<ServerLogin> = users.map(|user| hub.server_login(live, user)).collect();
-    let configured = live.settings.auth.users.keys().map(|user| hub.server_login(live, user));
-    if logins.is_empty() {
-        logins.extend(configured.filter(|login| worth(login) == 0));
-    }
-    logins.sort_by(|a, b| (worth(a), &a.user).cmp(&(worth(b), &b.user)));
-    logins.into_iter().next().ok_or_else(|| {
-        let message = "no user of this database has a password that pgweir knows: set probe.user";
-        ProbeError::Unfit(message.to_owned())
-    })
-}
-
-/// How likely it is that a server lets this login in; 0 is best.
-fn worth(login: &ServerLogin) -> u8 {
-    match (&login.secret, &login.learned) {
-        (Some(Secret::Plain(_)), _) => 0,
-        (_, Learned::Password(_)) => 1,
-        (_, Learned::Keys(_)) => 2,
-        // The server may ask for nothing, or for md5.
-        _ => 3,
     }
 }

@@ -158,7 +158,7 @@ async fn tables_columns_and_keys_are_read() {
 }
 
 #[tokio::test]
-async fn indexes_partitions_triggers_and_views_are_read() {
+async fn indexes_and_partitions_are_read() {
     let database = sample("catalog_details");
     let catalog = probe(&database).catalog().await.unwrap();
     let book = table(&catalog, "book");
@@ -200,7 +200,13 @@ async fn indexes_partitions_triggers_and_views_are_read() {
     let (parent, heir) = (table(&catalog, "parent"), table(&catalog, "heir"));
     assert_eq!((&heir.inherits[..], heir.is_partition()), (&[parent.oid][..], false));
     assert_eq!(parent.rules, ["quiet"]);
+}
 
+#[tokio::test]
+async fn triggers_policies_views_and_functions_are_read() {
+    let database = sample("catalog_code");
+    let catalog = probe(&database).catalog().await.unwrap();
+    let book = table(&catalog, "book");
     let [later, touch] = &book.triggers[..] else { panic!("two triggers: {:?}", book.triggers) };
     assert_eq!((touch.timing, &touch.events[..]), (Timing::Before, &["INSERT", "UPDATE"][..]));
     assert!(touch.for_each_row && touch.function == "app.touch");

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgweir::auth::{Secret, UserSettings};
-use pgweir::demo::cluster::{Cluster, ClusterOptions};
+use pgweir::demo::cluster::{Cluster, ClusterOptions, TlsFiles};
 use pgweir::observe::state::Line;
 use pgweir::pool::settings::PoolMode;
 use pgweir::probe::explain::{Analyze, Explain};
 use pgweir::probe::state::Place;
 use pgweir::probe::{APPLICATION_NAME, ProbeError};
+use pgweir::tls::{ServerTls, SslMode};
 use serde_json::Value;
 
 use crate::catalog::{probe, probe_as, sample};
 use crate::cluster::{APP_PASSWORD, APP_USER, TestDatabase, app_url, ask, batch, connect, prepare};
 use crate::pgweir::Pgweir;
-use crate::support::{http, until, wait_for};
+use crate::support::{Authority, http, until, wait_for};
 
 fn question(statement: &str) -> Explain {
     Explain { statement: statement.to_owned(), ..Explain::default() }
@@ -35,7 +36,8 @@ async fn statements_with_parameters_are_explained() {
         &["CREATE TABLE t (id int PRIMARY KEY, name text, key uuid, at timestamptz, tags text[])"],
     );
     let probe = probe(&database);
-    let cases: [(&str, Vec<u32>, Vec<Option<&str>>); 8] = [
+    type Case = (&'static str, Vec<u32>, Vec<Option<&'static str>>);
+    let cases: [Case; 8] = [
         ("SELECT * FROM t WHERE id = $1", vec![], vec![Some("7")]),
         ("SELECT * FROM t WHERE id = $1", vec![20], vec![Some("7")]),
         ("SELECT * FROM t WHERE name = $1 AND id > $2", vec![0, 23], vec![Some("o'; x"), Some("1")]),
@@ -172,6 +174,66 @@ async fn the_ledger_is_kept_in_a_schema() {
     assert!(refused.contains("not a table of pgweir's"), "{refused}");
 }
 
+#[tokio::test]
+async fn connections_that_nobody_uses_are_closed() {
+    let database = TestDatabase::new("probe_idle");
+    let probe = probe(&database);
+    assert!(probe.is_idle(), "none is opened in advance");
+    probe.explain(&question("SELECT 1")).await.unwrap();
+    let open = format!(
+        "SELECT count(*) || ' ' || max(application_name) FROM pg_stat_activity \
+         WHERE datname = '{}' AND pid <> pg_backend_pid()",
+        database.name()
+    );
+    assert_eq!(ask(&database.superuser_url(), &open), format!("1 {APPLICATION_NAME}"));
+    probe.close_idle(Duration::from_secs(3600));
+    assert!(!probe.is_idle());
+    probe.close_idle(Duration::ZERO);
+    assert!(probe.is_idle());
+    // The connection's task has the same thread, and ends when it has its turn.
+    tokio::task::yield_now().await;
+    wait_for("the server to see it", || {
+        ask(&database.superuser_url(), &open.replace(" || ' ' || max(application_name)", "")) == "0"
+    });
+    probe.explain(&question("SELECT 1")).await.unwrap();
+}
+
+/// The server takes nothing but TLS, and pgweir knows no password: it asks with what a client's login showed.
+#[tokio::test]
+async fn the_probe_logs_in_as_the_pools_do() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    authority.issue(folder.path(), "server", "localhost");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (cert, key) = (file("server.pem"), file("server.key"));
+    let cluster = Cluster::start(ClusterOptions {
+        tls: Some(TlsFiles { cert, key, ca: None }),
+        hba: vec!["hostnossl all app all reject".into()],
+        ..ClusterOptions::default()
+    });
+    let cluster = cluster.unwrap();
+    prepare(&cluster);
+    batch(&cluster.url("pgweir_template"), &["CREATE TABLE sealed (id int PRIMARY KEY)"]);
+    let verifier = ask(&cluster.url("postgres"), "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
+    let weir = Pgweir::before(&cluster, PoolMode::Transaction, |settings| {
+        for database in settings.databases.values_mut() {
+            let tls = ServerTls { mode: SslMode::VerifyFull, ca: Some(ca.clone()), ..ServerTls::default() };
+            Arc::make_mut(database).tls = tls;
+        }
+        let user = UserSettings { secret: Some(Secret::Scram(verifier.clone())), ..UserSettings::default() };
+        settings.auth.users = BTreeMap::from([(APP_USER.to_owned(), user)]);
+    });
+    let client = connect(&weir.url("pgweir_template")).await;
+    client.simple_query("SELECT 1").await.unwrap();
+    until("the catalog", || shown(&weir, "pgweir_template", "sealed"));
+    let query = format!(
+        "SELECT string_agg(DISTINCT ssl::text, ' ') FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+        WHERE application_name = '{APPLICATION_NAME}'"
+    );
+    assert_eq!(ask(&cluster.url("postgres"), &query), "true");
+}
+
 /// What the API says of one table, once it knows it.
 fn shown(weir: &Pgweir, database: &str, table: &str) -> Option<Value> {
     let (status, body) =
@@ -215,7 +277,8 @@ async fn a_schema_change_that_passes_is_noticed() {
     assert_eq!(brief["tables"][0]["name"], "book", "the largest comes first");
 
     let desk = weir.running().probing();
-    let plan = desk.explain(database.name(), question("SELECT * FROM app.book WHERE id = $1")).await;
+    let plan =
+        desk.explain(database.name(), APP_USER, question("SELECT * FROM app.book WHERE id = $1")).await;
     assert!(node(&plan.unwrap().unwrap())["Total Cost"].is_number());
     let connections = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{APPLICATION_NAME}' \
@@ -264,12 +327,12 @@ async fn a_server_that_comes_late_is_asked_late() {
     // The client is told, and stays; its next statement and the next reading need the server.
     let desk = weir.running().probing();
     let place = Place { schema: "kept".into(), instance: "a".into() };
-    let down = desk.load("pgweir_template", place.clone()).await.unwrap();
+    let down = desk.load("pgweir_template", None, place.clone()).await.unwrap();
     assert!(down.is_err(), "the server is down");
     cluster.restart().unwrap();
     wait_for("the server again", || client_sees(&weir));
     drop(client);
-    let again = desk.load("pgweir_template", place).await.unwrap();
+    let again = desk.load("pgweir_template", None, place).await.unwrap();
     assert_eq!(again.unwrap(), []);
 }
 
@@ -293,7 +356,7 @@ async fn a_server_that_is_down_at_first_is_read_later() {
         let desk = weir.running().probing();
         let kind = |error: ProbeError| error.kind();
         assert_eq!(
-            desk.explain("pgweir_template", question("SELECT 1")).await.unwrap().map_err(kind),
+            desk.explain("pgweir_template", APP_USER, question("SELECT 1")).await.unwrap().map_err(kind),
             Err("unreachable")
         );
         cluster.restart().unwrap();
