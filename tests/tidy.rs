@@ -11,10 +11,10 @@ use source::{Source, all, paths};
 
 /// A room imports from lower floors and from itself.
 const FLOORS: [(u32, &[&str]); 8] = [
-    (1, &["error"]),
+    (1, &["error", "catalog"]),
     (2, &["wire", "sql", "auth", "net", "tls"]),
     (3, &["pool", "observe", "coalesce"]),
-    (4, &["session"]),
+    (4, &["session", "probe"]),
     (6, &["config", "admin"]),
     (7, &["proxy"]),
     (8, &["demo"]),
@@ -37,7 +37,8 @@ const NEIGHBOURS: [(&str, &str, &str); 3] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
+    "src/catalog/",
     "src/error.rs",
     "src/wire/",
     "src/sql/",
@@ -80,11 +81,12 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("aho_corasick", &["sql"]),
     ("axum", &["admin"]),
     ("base64", &["admin", "auth", "cli"]),
-    ("bytes", &["wire"]),
+    ("bytes", &["probe", "wire"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("comfy_table", &["cli", "demo"]),
     ("dashmap", &["proxy"]),
+    ("deadpool_postgres", &["probe"]),
     ("foldhash", &["pool", "session"]),
     ("hmac", &["auth"]),
     ("hyper", &["admin"]),
@@ -99,8 +101,8 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("rustix", &["net"]),
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
-    ("serde", &["admin", "config", "observe", "sql"]),
-    ("serde_json", &["admin", "cli", "config", "observe"]),
+    ("serde", &["admin", "catalog", "config", "observe", "sql"]),
+    ("serde_json", &["admin", "cli", "config", "observe", "probe"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "tls"]),
     ("socket2", &["pool", "proxy"]),
@@ -108,11 +110,11 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("stringprep", &["auth"]),
     ("strsim", &["config"]),
     ("subtle", &["admin", "auth"]),
-    ("thiserror", &["auth", "pool", "tls"]),
-    ("tokio", &["admin", "demo", "net", "pool", "proxy"]),
-    ("tokio_postgres", &["demo"]),
+    ("thiserror", &["auth", "pool", "probe", "tls"]),
+    ("tokio", &["admin", "demo", "net", "pool", "probe", "proxy"]),
+    ("tokio_postgres", &["demo", "probe"]),
     ("tokio_rustls", &["admin", "net", "pool", "proxy"]),
-    ("tracing", &["admin", "demo", "pool", "proxy"]),
+    ("tracing", &["admin", "demo", "pool", "probe", "proxy"]),
     ("tracing_subscriber", &["observe"]),
     ("ureq", &["cli"]),
     ("x509_parser", &["tls"]),

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use serde_json::json;
 
+use super::catalog::catalog;
 use super::guard;
 use super::queries::{nplus1, queries};
 use super::state::Shared;
@@ -28,6 +29,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/database/connections", get(connections))
+        .route("/api/database/catalog", get(catalog))
         .route("/api/database/queries", get(queries))
         .route("/api/database/nplus1", get(nplus1))
         .route("/api/reload", post(reload))

@@ -11,6 +11,7 @@ use serde::Serialize;
 mod access;
 mod api;
 mod audit;
+mod catalog;
 mod guard;
 mod queries;
 mod serve;

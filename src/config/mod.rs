@@ -37,6 +37,7 @@ use crate::admin::AdminSettings;
 use crate::auth::AuthSettings;
 use crate::observe::LogSettings;
 use crate::pool::settings::DatabaseSettings;
+use crate::probe::ProbeSettings;
 use crate::session::limits::{Limits, Timeouts};
 use crate::tls::ClientTls;
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub log: LogSettings,
+    /// pgweir's own questions to the databases.
+    pub probe: ProbeSettings,
     /// The folder of rule files.
     pub rules: Option<PathBuf>,
 }

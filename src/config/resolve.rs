@@ -37,6 +37,7 @@ pub fn resolve(file: &File, tree: &Node, folder: &Path, report: &mut Report) -> 
         timeouts: timeouts(&file.timeouts),
         limits: limits(&file.limits),
         log: log(&mut context, &file.log),
+        probe: Default::default(),
         rules,
     }
 }

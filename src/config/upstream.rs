@@ -154,6 +154,7 @@ impl Upstream {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             log: LogSettings::default(),
+            probe: Default::default(),
             rules,
         }
     }

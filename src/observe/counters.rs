@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::catalogs::Catalogs;
 use super::findings::Findings;
 use super::ledger::Ledger;
 
@@ -176,6 +177,8 @@ pub struct Registry {
     pub ledger: Ledger,
     /// Loops of statements that were found.
     pub findings: Findings,
+    /// What is known of the databases.
+    pub catalogs: Catalogs,
 }
 
 impl Registry {

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::proto::LabelPair;
 
+use super::catalogs::Known;
 use super::counters::{Counter, Gauge, Histogram, PinReason, PoolCounters, Registry};
 use super::exposition::{Buckets, Page, label, with};
 use super::findings::{Findings, Tally};
@@ -92,6 +93,7 @@ pub fn render(registry: &Registry) -> String {
     let mut page = Page::default();
     render_pools(&mut page, &groups);
     render_errors(&mut page, &groups);
+    render_catalogs(&mut page, registry, process::now_s());
     render_process_wide(&mut page, registry);
     render_nplus1(&mut page, &registry.findings);
     render_process(&mut page, &process::read());
@@ -220,6 +222,47 @@ fn render_errors(page: &mut Page, groups: &[Group]) {
         "pgweir_errors_total",
         "Errors that clients received, by SQLSTATE, from a server or from pgweir.",
         samples.into_iter(),
+    );
+}
+
+/// One set per database that pgweir asks; the probe bounds how many.
+fn render_catalogs(page: &mut Page, registry: &Registry, now_s: u64) {
+    let all = registry.catalogs.list();
+    type Of = fn(&Known, u64) -> Option<f64>;
+    let gauges: [(&str, &str, Of); 3] = [
+        ("pgweir_catalog_age_seconds", "Since the catalog of a database was read.", |known, now_s| {
+            known.catalog.as_ref().map(|catalog| now_s.saturating_sub(catalog.facts.read_at_s) as f64)
+        }),
+        ("pgweir_catalog_tables", "Tables and views in it.", |known, _| {
+            known.catalog.as_ref().map(|catalog| catalog.tables.len() as f64)
+        }),
+        ("pgweir_catalog_refresh_seconds", "How long reading it took last.", |known, _| {
+            Some(known.took_ms as f64 / 1000.0)
+        }),
+    ];
+    for (name, help, of) in gauges {
+        let sample = |(database, known): &(String, Arc<Known>)| {
+            of(known, now_s).map(|value| (vec![label("database", database)], value))
+        };
+        page.gauges(name, help, all.iter().filter_map(sample));
+    }
+    type Count = (&'static str, &'static str, fn(&Known) -> u64);
+    let counters: [Count; 2] = [
+        ("pgweir_catalog_refreshes_total", "Times it was read.", |known| known.refreshes),
+        ("pgweir_catalog_failures_total", "Times it could not be read.", |known| known.failures),
+    ];
+    for (name, help, of) in counters {
+        let sample =
+            |(database, known): &(String, Arc<Known>)| (vec![label("database", database)], of(known) as f64);
+        page.counters(name, help, all.iter().map(sample));
+    }
+    page.gauges(
+        "pgweir_catalog_error",
+        "Always 1; the kind says why the last attempt to read it failed. Missing: it did not.",
+        all.iter().filter_map(|(database, known)| {
+            let kind = known.error.as_ref()?.kind;
+            Some((with(vec![label("database", database)], "kind", kind), 1.0))
+        }),
     );
 }
 

@@ -1,5 +1,6 @@
 //! What happened: counters that sessions bump, histograms, metrics, log set-up.
 
+pub mod catalogs;
 pub mod counters;
 mod exposition;
 pub mod findings;

@@ -29,6 +29,11 @@ pub fn give_back_memory() {
     }
 }
 
+/// Unix time in seconds.
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Reads `/proc/self`. Costs a few system calls; meant for a scrape, not for the data path.
 pub fn read() -> Process {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();

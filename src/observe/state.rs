@@ -21,23 +21,26 @@ const VERSION: u32 = 1;
 /// Longer lines are no shape of ours; texts are kept to 4 KiB.
 const LINE_MAX: usize = 64 * 1024;
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Line {
-    database: String,
-    user: String,
-    shape: String,
-    text: String,
-    calls: u64,
-    errors: u64,
-    rows: u64,
-    bytes: u64,
-    queue_us: u64,
-    server_us: u64,
-    client_us: u64,
-    max_us: u64,
-    first_s: u64,
-    last_s: u64,
-    latency: Vec<(u16, u64)>,
+/// One shape as it is kept, in a file or in a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub database: String,
+    pub user: String,
+    /// 16 hexadecimal digits.
+    pub shape: String,
+    pub text: String,
+    pub calls: u64,
+    pub errors: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    pub queue_us: u64,
+    pub server_us: u64,
+    pub client_us: u64,
+    pub max_us: u64,
+    pub first_s: u64,
+    pub last_s: u64,
+    /// Bucket and count.
+    pub latency: Vec<(u16, u64)>,
 }
 
 /// Writes the ledger to `path`, by way of a file beside it. Returns how many shapes.
@@ -87,7 +90,8 @@ pub fn load(ledger: &Ledger, path: &Path) -> io::Result<usize> {
     Ok(count)
 }
 
-fn line(row: &Row) -> Line {
+/// The ledger's row as it is kept.
+pub fn line(row: &Row) -> Line {
     let totals = &row.totals;
     Line {
         database: row.key.database.to_string(),
@@ -108,7 +112,8 @@ fn line(row: &Row) -> Line {
     }
 }
 
-fn row(line: Line) -> Option<Row> {
+/// The row that a line holds; `None` when its shape is none.
+pub fn row(line: Line) -> Option<Row> {
     let fingerprint = u64::from_str_radix(&line.shape, 16).ok()?;
     Some(Row {
         key: Key { database: line.database.into(), user: line.user.into(), fingerprint },

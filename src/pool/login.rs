@@ -36,25 +36,53 @@ pub struct Opening {
 /// A server, and the SCRAM keys to keep for the next login.
 pub type Opened = (Box<Server>, Option<ClientKeys>);
 
+/// A connection that is logged in and idle, and what the server said of itself meanwhile.
+pub struct LoggedIn {
+    pub stream: Stream,
+    /// Bodies of its ParameterStatus messages, in order.
+    pub parameters: Vec<Vec<u8>>,
+    pub key: BackendKey,
+    keys: Option<ClientKeys>,
+}
+
 /// Connects and logs in.
 ///
 /// # Errors
 /// What the server or the network said; nothing stays open.
 pub async fn open(opening: Opening) -> Result<Opened, ServerError> {
+    let logged_in = log_in(&opening).await?;
+    let mut memory = Memory::new(opening.statements_max);
+    for (name, value) in logged_in.parameters.iter().filter_map(|body| parameter(body)) {
+        memory.report(name, value);
+    }
+    let server = Box::new(Server {
+        stream: logged_in.stream,
+        memory,
+        key: logged_in.key,
+        asides: Vec::new(),
+        address: opening.address,
+        startup: opening.startup,
+        opened_ms: 0,
+        used_ms: 0,
+        generation: 0,
+    });
+    Ok((server, logged_in.keys))
+}
+
+/// The same for who speaks with the server by other means than a pool.
+///
+/// # Errors
+/// What the server or the network said; nothing stays open.
+pub async fn log_in(opening: &Opening) -> Result<LoggedIn, ServerError> {
     let (stream, binding) = connect(&opening.address, &opening.tls).await?;
     let mut login = Login { stream, input: Vec::with_capacity(1024), keys: None, binding };
-    login.start(&opening).await?;
-    let mut memory = Memory::new(opening.statements_max);
-    let mut key = BackendKey::default();
+    login.start(opening).await?;
+    let (mut parameters, mut key) = (Vec::new(), BackendKey::default());
     loop {
         let (tag, body) = login.frame().await?;
         match tag {
-            tag::AUTHENTICATION => login.prove(&body, &opening).await?,
-            tag::PARAMETER_STATUS => {
-                if let Some((name, value)) = parameter(&body) {
-                    memory.report(name, value);
-                }
-            }
+            tag::AUTHENTICATION => login.prove(&body, opening).await?,
+            tag::PARAMETER_STATUS if parameters.len() < PARAMETERS_MAX => parameters.push(body),
             tag::BACKEND_KEY => {
                 if let Some((pid, secret)) = int32(&body) {
                     key = BackendKey { pid, secret: secret.to_vec() };
@@ -68,19 +96,11 @@ pub async fn open(opening: Opening) -> Result<Opened, ServerError> {
             }
         }
     }
-    let server = Box::new(Server {
-        stream: login.stream,
-        memory,
-        key,
-        asides: Vec::new(),
-        address: opening.address,
-        startup: opening.startup,
-        opened_ms: 0,
-        used_ms: 0,
-        generation: 0,
-    });
-    Ok((server, login.keys))
+    Ok(LoggedIn { stream: login.stream, parameters, key, keys: login.keys })
 }
+
+/// PostgreSQL reports about fifteen parameters at a login.
+const PARAMETERS_MAX: usize = 1_000;
 
 /// The stream to a server, TLS negotiated, and the hash that binds a login to its certificate.
 pub async fn connect(

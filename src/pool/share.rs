@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::baggage::Text;
-use super::lend::Pool;
+use super::lend::{Pool, Shared};
 use super::server::Server;
 
 /// How long a worker keeps a server that others wait for, where there are fewer servers than workers: long
@@ -15,6 +15,13 @@ const TURN_MS: u64 = 100;
 /// A server that a worker has not used for so long is of more use where clients wait. Opening one takes some
 /// milliseconds, so that moving them more often would cost more than it brings.
 const UNUSED_MS: u64 = 1_000;
+
+impl Shared {
+    /// Schema changes seen by any worker.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Relaxed)
+    }
+}
 
 impl Pool {
     /// A waiter that no idle server fits takes the place of one of them.

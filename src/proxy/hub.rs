@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::descriptors;
+use super::{descriptors, probing};
 use crate::admin::PoolView;
-use crate::auth::credential::Learned;
+use crate::auth::credential::{Learned, ServerLogin};
 use crate::auth::mock::MockSecret;
 use crate::auth::scram_keys::Verifier;
 use crate::auth::{Secret, UserSettings};
@@ -101,6 +101,8 @@ pub struct Hub {
     learned: DashMap<String, Learned>,
     failures: Mutex<BTreeMap<IpAddr, (u32, Instant)>>,
     pub mock: MockSecret,
+    /// Where pgweir's own questions are left.
+    pub probing: probing::Desk,
     pub draining: AtomicBool,
     /// The process' limit of open files.
     descriptors: usize,
@@ -125,6 +127,7 @@ impl Hub {
             learned: DashMap::new(),
             failures: Mutex::default(),
             mock: MockSecret::new(rand::random()),
+            probing: probing::Desk::default(),
             draining: AtomicBool::new(false),
             descriptors: descriptors::raise(),
             turning_away: AtomicUsize::new(0),
@@ -153,6 +156,23 @@ impl Hub {
 
     pub fn shared(&self, database: &str, user: &str) -> Arc<Shared> {
         self.shared.entry((database.to_owned(), user.to_owned())).or_default().clone()
+    }
+
+    /// Schema changes that were seen on a database, by any user.
+    pub fn epoch(&self, database: &str) -> u64 {
+        let pools = self.shared.iter().filter(|pool| pool.key().0 == database);
+        pools.map(|pool| pool.value().epoch()).fold(0, u64::wrapping_add)
+    }
+
+    /// How pgweir logs in to servers for a user.
+    pub fn server_login(&self, live: &Live, user: &str) -> ServerLogin {
+        let known = live.user(user).cloned().unwrap_or_default();
+        let mapped = known.server_user.is_some();
+        ServerLogin {
+            user: known.server_user.unwrap_or_else(|| user.to_owned()),
+            secret: known.server_secret.or(known.secret),
+            learned: if mapped { Default::default() } else { self.learned(user) },
+        }
     }
 
     pub fn next_session(&self) -> u64 {

@@ -12,11 +12,14 @@ pub mod greet;
 pub mod hub;
 pub mod listen;
 pub mod opening;
+pub mod probing;
 pub mod prove;
+mod refreshing;
 pub mod report;
 pub mod running;
 pub mod watching;
 mod welcome;
+mod whom;
 pub mod wishes;
 pub mod worker;
 

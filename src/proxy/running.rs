@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::hub::{Hub, Live, Mail};
 use super::worker::Worker;
-use super::{listen, report};
+use super::{listen, probing, report};
 use crate::admin::{AdminHandle, Answer, Fabric, PoolView};
 use crate::config::{self, Settings};
 use crate::observe::findings::Finding;
@@ -26,6 +26,7 @@ pub struct Running {
     pub admin: SocketAddr,
     hub: Arc<Hub>,
     workers: Vec<JoinHandle<()>>,
+    probe: JoinHandle<()>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
 }
@@ -67,8 +68,9 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         let spawned = thread.spawn(move || work(index, hub, letters, doors));
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
+    let probe = probing::start(hub.clone())?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
-    Ok(Running { listen: address, admin, hub, workers, _socket: socket, reloader })
+    Ok(Running { listen: address, admin, hub, workers, probe, _socket: socket, reloader })
 }
 
 type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
@@ -128,6 +130,7 @@ impl Running {
     pub fn kill(&self) {
         self.hub.draining.store(true, Relaxed);
         self.hub.tell_all(|| Mail::Kill);
+        self.hub.probing.end();
     }
 
     /// Waits until the workers have ended, which takes a `shutdown` or `kill`.
@@ -136,6 +139,9 @@ impl Running {
             if worker.join().is_err() {
                 tracing::error!("a worker had panicked");
             }
+        }
+        if self.probe.join().is_err() {
+            tracing::error!("the probe had panicked");
         }
         // Last, so that `/readyz` tells of the end while there is anything to end.
         if let Some(handle) = self.reloader.take_admin() {
@@ -150,6 +156,11 @@ impl Running {
     /// The loops that were found so far, the costliest first.
     pub fn findings(&self) -> Vec<Finding> {
         self.hub.registry.findings.list()
+    }
+
+    /// Where questions to the databases are left.
+    pub fn probing(&self) -> &probing::Desk {
+        &self.hub.probing
     }
 
     /// Reads the settings again, as SIGHUP does.

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use super::control::{Control, State, Wish};
 use super::hub::{Hub, Live, Mail};
 use super::{farewell, greet, report};
-use crate::auth::credential::ServerLogin;
 use crate::coalesce::Thresholds;
 use crate::coalesce::burst::Bursts;
 use crate::error::ClientError;
@@ -200,13 +199,7 @@ impl Worker {
 
     fn config(&self, live: &Live, database: &str, user: &str) -> Option<Config> {
         let (settings, tls) = live.database(database)?;
-        let known = live.user(user).cloned().unwrap_or_default();
-        let mapped = known.server_user.is_some();
-        let login = ServerLogin {
-            user: known.server_user.unwrap_or_else(|| user.to_owned()),
-            secret: known.server_secret.or(known.secret),
-            learned: if mapped { Default::default() } else { self.hub.learned(user) },
-        };
+        let login = self.hub.server_login(live, user);
         let workers = live.settings.workers;
         Some(Config { settings, login, tls, generation: live.generation, workers })
     }

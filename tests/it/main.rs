@@ -3,6 +3,7 @@
 // A panic is how a test reports; clippy's own exception covers #[test] functions but not their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod catalog;
 mod cluster;
 mod conversations;
 mod demo_cluster;
@@ -18,6 +19,7 @@ mod ledger;
 mod login;
 mod operate;
 mod pgweir;
+mod probing;
 mod queues;
 mod raw;
 mod rawclient;

@@ -89,6 +89,7 @@ pub fn settings(cluster: &Cluster, mode: PoolMode) -> Settings {
         timeouts: Timeouts { shutdown: Duration::from_secs(5), ..Default::default() },
         limits: Limits::default(),
         log: LogSettings { level: "warn".to_owned(), ..Default::default() },
+        probe: Default::default(),
         rules: None,
     }
 }

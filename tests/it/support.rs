@@ -172,7 +172,8 @@ impl Weir {
         let mut seen = String::new();
         let count = format!(
             "SELECT count(*) || ' ' || count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity \
-             WHERE datname = '{database}' AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+             WHERE datname = '{database}' AND pid <> pg_backend_pid() AND backend_type = 'client backend' \
+             AND application_name <> 'pgweir probe'"
         );
         let begun = Instant::now();
         loop {
