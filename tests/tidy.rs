@@ -112,7 +112,7 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("tokio", &["admin", "demo", "net", "pool", "proxy"]),
     ("tokio_postgres", &["demo"]),
     ("tokio_rustls", &["admin", "net", "pool", "proxy"]),
-    ("tracing", &["admin", "demo", "pool", "proxy"]),
+    ("tracing", &["admin", "demo", "observe", "pool", "proxy"]),
     ("tracing_subscriber", &["observe"]),
     ("ureq", &["cli"]),
     ("x509_parser", &["tls"]),

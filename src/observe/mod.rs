@@ -2,6 +2,7 @@
 
 pub mod counters;
 mod exposition;
+pub mod facts;
 pub mod findings;
 pub mod latency;
 pub mod ledger;

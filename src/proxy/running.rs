@@ -27,6 +27,8 @@ pub struct Running {
     workers: Vec<JoinHandle<()>>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
+    /// Reads shapes in the background.
+    parser: JoinHandle<()>,
 }
 
 /// Starts workers, listeners and the admin surface.
@@ -66,8 +68,10 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         let spawned = thread.spawn(move || work(index, hub, letters, doors));
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
+    let parser = crate::observe::facts::start(hub.registry.clone());
+    let parser = parser.map_err(|error| format!("cannot start the parser's thread: {error}"))?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
-    Ok(Running { listen: address, admin, hub, workers, _socket: socket, reloader })
+    Ok(Running { listen: address, admin, hub, workers, _socket: socket, reloader, parser })
 }
 
 type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
@@ -135,6 +139,10 @@ impl Running {
             if worker.join().is_err() {
                 tracing::error!("a worker had panicked");
             }
+        }
+        self.hub.registry.facts.end();
+        if self.parser.join().is_err() {
+            tracing::error!("the parser had panicked");
         }
         // Last, so that `/readyz` tells of the end while there is anything to end.
         if let Some(handle) = self.reloader.take_admin() {
