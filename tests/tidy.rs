@@ -77,7 +77,7 @@ const IMPURE_STD: [&str; 13] = [
 ];
 
 /// External crates, by the name in the code, and the rooms that may name them.
-const CRATES: [(&str, &[&str]); 39] = [
+const CRATES: [(&str, &[&str]); 40] = [
     ("aho_corasick", &["sql"]),
     ("axum", &["admin"]),
     ("base64", &["admin", "auth", "cli"]),
@@ -114,7 +114,7 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("tokio", &["admin", "demo", "net", "pool", "probe", "proxy"]),
     ("tokio_postgres", &["demo", "probe"]),
     ("tokio_rustls", &["admin", "net", "pool", "proxy"]),
-    ("tracing", &["admin", "demo", "pool", "probe", "proxy"]),
+    ("tracing", &["admin", "demo", "observe", "pool", "probe", "proxy"]),
     ("tracing_subscriber", &["observe"]),
     ("ureq", &["cli"]),
     ("x509_parser", &["tls"]),

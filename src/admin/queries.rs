@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use super::api::failure;
 use super::state::Shared;
+use crate::observe::facts::Book;
 use crate::observe::ledger::Row;
+use crate::sql::facts::TableRef;
 
 /// Rows of one answer, at most; more than the ledger holds by default.
 const LIMIT_MAX: usize = 10_000;
@@ -60,6 +62,9 @@ struct View {
     database: String,
     user: String,
     statement: String,
+    /// What the parser has found out, once it has come to this shape.
+    class: Option<&'static str>,
+    tables: Option<Vec<String>>,
     calls: u64,
     errors: u64,
     rows: u64,
@@ -96,7 +101,7 @@ pub(super) async fn queries(
     let matching = rows.len();
     rows.sort_by_cached_key(|row| std::cmp::Reverse(weight(row, wanted.sort)));
     rows.truncate(wanted.limit.min(LIMIT_MAX));
-    let queries: Vec<View> = rows.iter().map(view).collect();
+    let queries: Vec<View> = rows.iter().map(|row| view(row, &shared.registry.facts)).collect();
     let answer = serde_json::json!({
         "shapes": shapes,
         "matching": matching,
@@ -170,7 +175,9 @@ fn weight(row: &Row, sort: Sort) -> u64 {
     }
 }
 
-fn view(row: &Row) -> View {
+fn view(row: &Row, facts: &Book) -> View {
+    let known = facts.get(row.key.fingerprint);
+    let facts = known.as_ref().and_then(|known| known.facts());
     let totals = &row.totals;
     let percentile = |p| ms(totals.latency.percentile(p).min(totals.max_us));
     View {
@@ -178,6 +185,8 @@ fn view(row: &Row) -> View {
         database: row.key.database.to_string(),
         user: row.key.user.to_string(),
         statement: row.text.to_string(),
+        class: known.as_ref().map(|known| known.class().class.label()),
+        tables: facts.map(|facts| facts.tables.iter().map(TableRef::full_name).collect()),
         calls: totals.calls,
         errors: totals.errors,
         rows: totals.rows,

@@ -1,6 +1,7 @@
 //! The command line. Parses arguments, calls the rooms, prints; decides nothing itself.
 
 mod ask;
+mod explain;
 mod report;
 mod token;
 
@@ -36,6 +37,8 @@ Examples:
       Serve what a settings file says, after a check of it.
   pgweir report queries
       What each statement cost since pgweir was started, and what the time was spent on.
+  pgweir explain \"select * from books where id = 7\"
+      What pgweir sees in a statement, and what it would do with it.
   kill -HUP PID
       Read the settings file again; nobody is disconnected, and a file with mistakes changes nothing.
 
@@ -51,6 +54,7 @@ enum Command {
     Completions(Completions),
     #[command(subcommand)]
     Report(report::Report),
+    Explain(explain::Explain),
     /// Make tokens for the HTTP API.
     #[command(subcommand)]
     Token(Token),
@@ -178,6 +182,7 @@ pub fn main() -> ExitCode {
             outcome(print(&String::from_utf8_lossy(&script)))
         }
         Command::Report(report) => outcome(report.run().and_then(|text| print(&text))),
+        Command::Explain(explain) => outcome(explain.run().and_then(|text| print(&text))),
         Command::Token(Token::Create { role, name }) => {
             outcome(token::create(role, name).and_then(|text| print(&text)))
         }
@@ -299,6 +304,8 @@ mod tests {
             "report queries",
             "report nplus1 --fail-on proved --admin 127.0.0.1:1",
             "report queries --sort p99-time --limit 5 --filter x --json --admin 127.0.0.1:1 --token-file t",
+            "explain --config a --json x",
+            "explain -",
             "token create --role operator",
             "token create --role viewer --name ci",
         ] {

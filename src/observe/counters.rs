@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::catalogs::Catalogs;
+use super::facts::Book;
 use super::findings::Findings;
-use super::ledger::Ledger;
+use super::ledger::{Entry, Key, Ledger};
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -175,6 +176,8 @@ pub struct Registry {
     pub log_lines_dropped: AtomicU64,
     /// What statements came to.
     pub ledger: Ledger,
+    /// What their shapes say.
+    pub facts: Book,
     /// Loops of statements that were found.
     pub findings: Findings,
     /// What is known of the databases.
@@ -182,6 +185,12 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// An entry of the ledger for a shape that a worker has not seen before, which the parser is told of.
+    pub fn enter(&self, key: Key, text: &str) -> Arc<Entry> {
+        self.facts.announce(key.fingerprint, text);
+        self.ledger.enter(key, text)
+    }
+
     pub fn register(&self, counters: Arc<PoolCounters>) {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
     }

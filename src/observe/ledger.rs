@@ -1,7 +1,7 @@
 //! What each shape of statement came to: calls, rows, bytes and time, per database and user. Sessions count
 //! into an entry of their own worker; readers add the workers up. Bounded: the least useful shapes go first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -199,6 +199,9 @@ pub const SHAPES_MAX: usize = 5_000;
 /// A text is kept to this length, for people to read.
 const TEXT_MAX: usize = 4 * 1024;
 
+/// Ends a text that was cut; no statement ends so.
+const CUT: &str = " …";
+
 /// All shapes of this process.
 pub struct Ledger {
     records: Mutex<HashMap<Key, Record>>,
@@ -284,6 +287,23 @@ impl Ledger {
         }
     }
 
+    /// The text of each shape, and whether it is whole.
+    pub fn texts(&self) -> HashMap<u64, (Arc<str>, bool)> {
+        let records = self.records();
+        let text = |record: &Record| (record.text.clone(), !record.text.ends_with(CUT));
+        records.iter().map(|(key, record)| (key.fingerprint, text(record))).collect()
+    }
+
+    /// Calls of these shapes, by all users.
+    pub fn calls_of(&self, shapes: &HashSet<u64>) -> u64 {
+        let records = self.records();
+        let wanted = records.iter().filter(|(key, _)| shapes.contains(&key.fingerprint));
+        let calls = |record: &Record| {
+            record.entries.iter().fold(record.before.calls, |sum, entry| sum + entry.calls.get())
+        };
+        wanted.map(|(_, record)| calls(record)).sum()
+    }
+
     pub fn set_max(&self, max: usize) {
         self.max.store(max, Relaxed);
     }
@@ -299,7 +319,7 @@ impl Ledger {
 
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(TEXT_MAX) {
-        Some((end, _)) => format!("{} …", &text[..end]),
+        Some((end, _)) => format!("{}{CUT}", &text[..end]),
         None => text.to_owned(),
     }
 }

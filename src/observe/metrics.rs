@@ -96,6 +96,7 @@ pub fn render(registry: &Registry) -> String {
     render_catalogs(&mut page, registry, process::now_s());
     render_process_wide(&mut page, registry);
     render_nplus1(&mut page, &registry.findings);
+    render_shapes(&mut page, registry);
     render_process(&mut page, &process::read());
     page.text()
 }
@@ -326,6 +327,28 @@ fn render_nplus1(page: &mut Page, findings: &Findings) {
         "pgweir_nplus1_statements_total",
         "Statements in them.",
         by_class(|tally| tally.statements),
+    );
+}
+
+/// What the parser made of the shapes.
+fn render_shapes(page: &mut Page, registry: &Registry) {
+    let (facts, one) = (&registry.facts, |value: u64| std::iter::once((Vec::new(), value as f64)));
+    page.counters("pgweir_shapes_parsed_total", "Shapes that the parser has read.", one(facts.parsed()));
+    let refused = facts.refused().map(|(reason, count)| (vec![label("reason", reason)], count as f64));
+    page.counters(
+        "pgweir_shapes_unparsed_total",
+        "Shapes that the parser could not read, by the reason; they are forwarded unchanged.",
+        refused,
+    );
+    page.counters(
+        "pgweir_shapes_dropped_total",
+        "Times a shape found the parser's queue or the book of facts full.",
+        one(facts.dropped()),
+    );
+    page.gauges(
+        "pgweir_unparsed_calls",
+        "Calls in the ledger of shapes that the parser could not read.",
+        one(registry.ledger.calls_of(&facts.unparsed())),
     );
 }
 

@@ -3,6 +3,7 @@
 pub mod catalogs;
 pub mod counters;
 mod exposition;
+pub mod facts;
 pub mod findings;
 pub mod latency;
 pub mod ledger;

@@ -77,7 +77,7 @@ const SEEN: usize = 1024;
 const SHAPES_MAX: usize = 10_000;
 
 /// Longer texts are not read: dumps and bulk loads, of which each is its own.
-const READ_MAX: usize = 64 * 1024;
+pub const READ_MAX: usize = 64 * 1024;
 
 /// What one pool has read.
 pub struct Reader {

@@ -90,7 +90,7 @@ impl Drive {
         if held.as_ref().is_none_or(|entry| entry.is_gone()) {
             let (database, user) = (self.pool.database.as_str().into(), self.pool.user.as_str().into());
             let key = Key { database, user, fingerprint: done.shape.fingerprint };
-            *held = Some(self.worker.hub.registry.ledger.enter(key, &done.shape.text));
+            *held = Some(self.worker.hub.registry.enter(key, &done.shape.text));
         }
         if let Some(entry) = &*held {
             entry.record(&outcome, self.worker.unix_s());

@@ -29,6 +29,8 @@ pub struct Running {
     probe: JoinHandle<()>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
+    /// Reads shapes in the background.
+    parser: JoinHandle<()>,
 }
 
 /// Starts workers, listeners and the admin surface.
@@ -69,8 +71,10 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
     let probe = probing::start(hub.clone())?;
+    let parser = crate::observe::facts::start(hub.registry.clone());
+    let parser = parser.map_err(|error| format!("cannot start the parser's thread: {error}"))?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
-    Ok(Running { listen: address, admin, hub, workers, probe, _socket: socket, reloader })
+    Ok(Running { listen: address, admin, hub, workers, probe, parser, _socket: socket, reloader })
 }
 
 type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
@@ -142,6 +146,10 @@ impl Running {
         }
         if self.probe.join().is_err() {
             tracing::error!("the probe had panicked");
+        }
+        self.hub.registry.facts.end();
+        if self.parser.join().is_err() {
+            tracing::error!("the parser had panicked");
         }
         // Last, so that `/readyz` tells of the end while there is anything to end.
         if let Some(handle) = self.reloader.take_admin() {

@@ -6,6 +6,7 @@
 //! stands for a list of any length.
 
 mod calls;
+mod dialect;
 mod predicate;
 mod select;
 mod walk;
@@ -14,7 +15,6 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use sqlparser::ast::Statement;
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 
 use super::class::Class;
@@ -67,6 +67,19 @@ pub struct Facts {
 /// Entries of each list of [`Facts`] at most: more than any index or rule can use, and so few that the facts
 /// of 10,000 hostile statements stay within memory.
 pub const LIST_MAX: usize = 200;
+
+impl Facts {
+    /// Bytes of memory, about.
+    pub fn weight(&self) -> usize {
+        // A name is a String of 24 bytes with some 16 on the heap; lists double as they grow.
+        const NAME: usize = 60;
+        let (names, columns) = (
+            self.functions.len() + self.ctes.len() + self.assigned.len(),
+            self.columns.len() + self.order.len() + self.group_by.len() + 2 * self.joins.len(),
+        );
+        size_of::<Facts>() + NAME * (names + 3 * self.tables.len() + 3 * columns + 7 * self.predicates.len())
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableRef {
@@ -305,9 +318,11 @@ pub fn read(canonical: &str) -> Result<Facts, Refused> {
 const RECURSION_MAX: usize = 4 * guard::DEPTH_MAX;
 
 fn parse(canonical: &str) -> Result<Statement, Refused> {
-    let parser = Parser::new(&PostgreSqlDialect {}).with_recursion_limit(RECURSION_MAX);
+    let dialect = dialect::Bounded::default();
+    let parser = Parser::new(&dialect).with_recursion_limit(RECURSION_MAX);
     let statements = parser.try_with_sql(canonical).and_then(|mut parser| parser.parse_statements());
     let mut statements = statements.map_err(|error| match error {
+        _ if dialect.is_exhausted() => Refused::Effort,
         ParserError::RecursionLimitExceeded => Refused::Depth,
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => Refused::Syntax(message),
     })?;

@@ -32,12 +32,14 @@ pub enum Refused {
     Terms,
     /// Nested deeper than [`DEPTH_MAX`], or than the parser follows.
     Depth,
+    /// The parser has tried too many readings of it.
+    Effort,
     /// The parser does not know this syntax: its message.
     Syntax(String),
 }
 
 impl Refused {
-    pub const LABELS: [&'static str; 4] = ["size", "terms", "depth", "syntax"];
+    pub const LABELS: [&'static str; 5] = ["size", "terms", "depth", "effort", "syntax"];
 
     /// The place in [`Refused::LABELS`].
     pub fn index(&self) -> usize {
@@ -45,7 +47,8 @@ impl Refused {
             Refused::Size => 0,
             Refused::Terms => 1,
             Refused::Depth => 2,
-            Refused::Syntax(_) => 3,
+            Refused::Effort => 3,
+            Refused::Syntax(_) => 4,
         }
     }
 
@@ -60,6 +63,7 @@ impl fmt::Display for Refused {
             Refused::Size => write!(formatter, "it is longer than {BYTES_MAX} bytes"),
             Refused::Terms => write!(formatter, "it has more than {TERMS_MAX} operators and terms"),
             Refused::Depth => write!(formatter, "it is nested deeper than {DEPTH_MAX} levels"),
+            Refused::Effort => formatter.write_str("it can be read in too many ways"),
             Refused::Syntax(message) => write!(formatter, "the parser does not know its syntax: {message}"),
         }
     }

@@ -332,6 +332,7 @@ fn hostile() -> Vec<(String, &'static str)> {
         (many("select * from ", "(", 49, "a"), ""),
         (many("select * from a", " join a", 2_000, ""), "terms"),
         (many("select * from a", " join a", 199, ""), ""),
+        (many("select ", "position(", 24, "1") + &")".repeat(23), "effort"),
     ];
     for opening in [
         "(",

@@ -1,0 +1,168 @@
+//! What each capability does with a statement and why, in one sentence each. Says only what the code does
+//! today; a capability that does not exist is said not to, with what the facts show for it.
+
+use super::{Statement, subject};
+use crate::config::Settings;
+use crate::observe::facts::Known;
+use crate::sql::Traits;
+use crate::sql::class::Class;
+use crate::sql::facts::{Facts, Operand, Predicate};
+use crate::sql::kind::Kind;
+
+/// Capability and sentence, in the order in which a statement meets them.
+pub fn all(statement: &Statement, settings: Option<&Settings>) -> Vec<(&'static str, String)> {
+    let facts = statement.known.facts();
+    vec![
+        ("pooling", pooling(statement.traits)),
+        ("ledger", ledger(statement)),
+        ("n+1 watch", loops(statement.kind).to_owned()),
+        ("slow log", slow_log(statement, settings)),
+        ("coalescing", not_built(facts.map(coalescing))),
+        ("time ranges", not_built(facts.map(ranges))),
+        ("index advice", not_built(facts.map(indexes))),
+    ]
+}
+
+fn pooling(traits: Traits) -> String {
+    let mut said = Vec::new();
+    if traits.has(Traits::NAMES_STATEMENT) {
+        said.push("names a prepared statement, which is the client's own on whichever server it gets");
+    }
+    if traits.has(Traits::STATE) {
+        said.push(
+            "may leave something in the session, so the server is asked what before anybody else gets it",
+        );
+    }
+    if traits.has(Traits::EXECUTES) && !traits.has(Traits::STATE) {
+        said.push("runs another statement, and what that may leave in the session is asked for if need be");
+    }
+    if traits.has(Traits::BEGINS) {
+        said.push("opens a transaction, so the client keeps its server until that ends");
+    }
+    if traits.has(Traits::LOCAL) {
+        said.push("changes settings for its transaction only, which ends them by itself");
+    }
+    if traits.has(Traits::DDL) {
+        said.push("changes the schema, so statements prepared before it are prepared anew");
+    }
+    if said.is_empty() {
+        said.push("leaves nothing in the session: the server goes back as soon as no transaction is open");
+    }
+    said.join("; ")
+}
+
+fn ledger(statement: &Statement) -> String {
+    let facts = match statement.known {
+        Known::Read(_) => "",
+        Known::Unparsed { .. } => ", and among the calls of unparsed shapes",
+    };
+    format!("counted under shape {:016x} of its database and user{facts}", statement.fingerprint)
+}
+
+fn loops(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Read => {
+            "a read: counts as a loop when it comes again and again with other values in one unit of work"
+        }
+        Kind::Page => "a page of a larger result: coming again with another offset makes no loop",
+        Kind::Write => "a write: counts as a write loop when it comes again and again in one unit of work",
+        Kind::Marker => "a question to the session or a ping: makes no loop, and marks where work begins",
+        Kind::Other => "no loop is made of it",
+    }
+}
+
+/// Thresholds come from rules; whoever reads them has shape, tables and settings here.
+fn slow_log(_statement: &Statement, settings: Option<&Settings>) -> String {
+    match settings {
+        None => "its thresholds are in the rules; --config says which are in force".to_owned(),
+        Some(Settings { rules: None, .. }) => "the settings name no folder of rules".to_owned(),
+        Some(Settings { rules: Some(folder), .. }) => {
+            format!("its thresholds are in the rules in {}", folder.display())
+        }
+    }
+}
+
+/// What the facts show for a capability that is still to come.
+fn not_built(shown: Option<String>) -> String {
+    let shown = shown.unwrap_or_else(|| "without facts it will stay so".to_owned());
+    format!("not built yet, forwarded unchanged; {shown}")
+}
+
+fn coalescing(facts: &Facts) -> String {
+    if facts.class != Class::Read || facts.may_write {
+        return "it is no read".to_owned();
+    }
+    if facts.locking.is_some() {
+        return "it locks rows, which each asker must do for itself".to_owned();
+    }
+    if facts.tables.is_empty() {
+        return "it reads no table".to_owned();
+    }
+    let keys: Vec<String> = facts.predicates.iter().filter(|p| is_key(p)).map(subject).collect();
+    if keys.is_empty() {
+        return "no top-level condition looks a value up by =".to_owned();
+    }
+    let mut shown = format!("a look-up by {}", keys.join(" and "));
+    if !facts.plain {
+        shown.push_str(", with conditions beyond those listed");
+    }
+    if !facts.functions.is_empty() {
+        shown.push_str(&format!(", if {} may be called for several at once", facts.functions.join(", ")));
+    }
+    shown
+}
+
+/// `column = $n`, on the column itself.
+fn is_key(predicate: &Predicate) -> bool {
+    let from_hole = matches!(predicate.operand, Operand::Hole { .. });
+    predicate.top
+        && predicate.wrapped.is_none()
+        && predicate.operator == crate::sql::facts::Operator::Equal
+        && from_hole
+}
+
+fn ranges(facts: &Facts) -> String {
+    let bound = |p: &&Predicate| p.top && p.wrapped.is_none() && (p.operator.is_range() || is_key(p));
+    let bounds: Vec<&Predicate> = facts.predicates.iter().filter(bound).collect();
+    if !bounds.iter().any(|predicate| predicate.operator.is_range()) {
+        return "no range on a column".to_owned();
+    }
+    let told = |p: &&Predicate| p.operator.is_range();
+    let text = |p: &Predicate| format!("{} {} {}", p.column, p.operator, p.operand);
+    let shown: Vec<String> = bounds.into_iter().filter(told).map(text).collect();
+    format!("a range: {}", shown.join(" and "))
+}
+
+fn indexes(facts: &Facts) -> String {
+    let columns = |wanted: fn(&Predicate) -> bool| {
+        let mut found: Vec<String> = Vec::new();
+        for predicate in facts.predicates.iter().filter(|predicate| wanted(predicate)) {
+            let name = subject(predicate);
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+        found
+    };
+    let plain_columns = |operands: &mut dyn Iterator<Item = &Operand>| -> Vec<String> {
+        operands.filter(|operand| matches!(operand, Operand::Column(_))).map(ToString::to_string).collect()
+    };
+    let parts = [
+        ("equality on", columns(|p| p.wrapped.is_none() && p.operator.is_lookup() && !is_join(p))),
+        ("range on", columns(|p| p.wrapped.is_none() && p.operator.is_range())),
+        ("needs an index on the expression", columns(|p| p.wrapped.is_some())),
+        ("joined by", facts.joins.iter().map(|pair| format!("{} = {}", pair.left, pair.right)).collect()),
+        ("grouped by", plain_columns(&mut facts.group_by.iter())),
+        ("sorted by", plain_columns(&mut facts.order.iter().map(|order| &order.by))),
+    ];
+    let said: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, columns)| !columns.is_empty())
+        .map(|(what, columns)| format!("{what} {}", columns.join(", ")))
+        .collect();
+    if said.is_empty() { "no condition that an index could serve".to_owned() } else { said.join("; ") }
+}
+
+fn is_join(predicate: &Predicate) -> bool {
+    matches!(predicate.operand, Operand::Column(_))
+}
