@@ -37,7 +37,7 @@ const NEIGHBOURS: [(&str, &str, &str); 3] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "src/error.rs",
     "src/wire/",
     "src/sql/",
@@ -49,6 +49,7 @@ const PURE: [&str; 11] = [
     "src/pool/memory.rs",
     "src/pool/shape.rs",
     "src/pool/statement.rs",
+    "src/pool/values.rs",
 ];
 
 /// What pure code may import from files that are not pure: plain data.
@@ -88,7 +89,7 @@ const CRATES: [(&str, &[&str]); 38] = [
     ("foldhash", &["pool", "session"]),
     ("hmac", &["auth"]),
     ("hyper", &["admin"]),
-    ("humantime", &["admin"]),
+    ("humantime", &["admin", "observe"]),
     ("hyper_util", &["admin"]),
     ("libc", &["demo", "net", "observe", "proxy"]),
     ("md5", &["auth"]),
@@ -111,7 +112,7 @@ const CRATES: [(&str, &[&str]); 38] = [
     ("tokio", &["admin", "demo", "net", "pool", "proxy"]),
     ("tokio_postgres", &["demo"]),
     ("tokio_rustls", &["admin", "net", "pool", "proxy"]),
-    ("tracing", &["admin", "demo", "pool", "proxy"]),
+    ("tracing", &["admin", "demo", "observe", "pool", "proxy"]),
     ("tracing_subscriber", &["observe"]),
     ("ureq", &["cli"]),
     ("x509_parser", &["tls"]),

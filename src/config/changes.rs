@@ -41,7 +41,10 @@ pub fn explain_changes(old: &Settings, new: &Settings) -> Vec<String> {
     value("timeouts", &old.timeouts, &new.timeouts, &mut lines);
     value("limits", &old.limits, &new.limits, &mut lines);
     value("log", &old.log, &new.log, &mut lines);
-    value("rules", &old.rules, &new.rules, &mut lines);
+    value("rules", &old.rules_folder, &new.rules_folder, &mut lines);
+    value("rules: observe", &old.rules.observe, &new.rules.observe, &mut lines);
+    value("rules: slow_log", &old.rules.slow_log, &new.rules.slow_log, &mut lines);
+    value("rules: nplus1", &old.rules.nplus1, &new.rules.nplus1, &mut lines);
     lines
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::findings::Findings;
 use super::ledger::Ledger;
+use super::slow_log::SlowLog;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -176,6 +177,8 @@ pub struct Registry {
     pub ledger: Ledger,
     /// Loops of statements that were found.
     pub findings: Findings,
+    /// Statements that were slow.
+    pub slow_log: SlowLog,
 }
 
 impl Registry {

@@ -5,17 +5,21 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::slow_log::threshold::names_table;
 
 /// Findings kept. An application has dozens; more would not be read.
 const FINDINGS_MAX: usize = 1_000;
 
 /// One loop, as often as it was met.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Finding {
     /// Stable over restarts and versions: database, shape and what kind of loop it is decide it.
     pub id: String,
-    pub class: &'static str,
+    #[serde(deserialize_with = "class")]
+    pub class: ClassName,
     /// Whether the values are known to come from the parent's column.
     pub proved: bool,
     pub database: String,
@@ -45,6 +49,40 @@ pub struct Finding {
     pub last_seen_s: u64,
 }
 
+/// One of a few names. It has a name of its own so that serde does not take it for a borrowed text.
+type ClassName = &'static str;
+
+/// The classes there are; those of an earlier process are found among them.
+const CLASSES: [&str; 7] =
+    ["proved", "nested", "interleaved", "counted", "redundant", "write_loop", "concurrent"];
+
+fn class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let known = CLASSES.iter().find(|known| **known == name);
+    known.copied().ok_or_else(|| serde::de::Error::custom("an unknown class of finding"))
+}
+
+/// A finding that nobody wants to hear of. Exactly one of them is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// A finding's id.
+    Finding(String),
+    /// The fingerprint of what is repeated.
+    Shape(u64),
+    /// A table of the repeated statement.
+    Table(String),
+}
+
+impl Silence {
+    fn covers(&self, finding: &Finding) -> bool {
+        match self {
+            Silence::Finding(id) => *id == finding.id,
+            Silence::Shape(shape) => finding.shape == format!("{shape:016x}"),
+            Silence::Table(table) => names_table(&finding.statement, table),
+        }
+    }
+}
+
 /// One episode for the findings.
 #[derive(Debug, Clone, Default)]
 pub struct Met {
@@ -67,6 +105,7 @@ pub struct Met {
 #[derive(Debug, Default)]
 pub struct Findings {
     all: Mutex<HashMap<String, Finding>>,
+    silence: Mutex<Vec<Silence>>,
     pub episodes: AtomicU64,
     pub statements: AtomicU64,
 }
@@ -98,7 +137,34 @@ impl Findings {
             ..Finding::default()
         });
         finding.add(&met);
-        (known.is_none() || (known == Some(false) && met.proved)).then(|| finding.clone())
+        let news = known.is_none() || (known == Some(false) && met.proved);
+        (news && !self.is_silenced(finding)).then(|| finding.clone())
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Vec<Silence>> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_silenced(&self, finding: &Finding) -> bool {
+        self.silence().iter().any(|silence| silence.covers(finding))
+    }
+
+    /// What nobody wants to hear of from now on. It is still met and counted.
+    pub fn set_silence(&self, silence: Vec<Silence>) {
+        *self.silence() = silence;
+    }
+
+    /// Puts in what an earlier process found.
+    pub fn remember(&self, findings: Vec<Finding>) {
+        let mut all = self.all();
+        for finding in findings.into_iter().take(FINDINGS_MAX) {
+            all.entry(finding.id.clone()).or_insert(finding);
+        }
+    }
+
+    /// Every finding, silenced ones too, in no order; for a file.
+    pub fn every(&self) -> Vec<Finding> {
+        self.all().values().cloned().collect()
     }
 
     /// Adds what was found out about a finding's origin.
@@ -108,9 +174,10 @@ impl Findings {
         }
     }
 
-    /// The costliest first.
+    /// The costliest first; without those that are silenced.
     pub fn list(&self) -> Vec<Finding> {
-        let mut list: Vec<Finding> = self.all().values().cloned().collect();
+        let mut list = self.every();
+        list.retain(|finding| !self.is_silenced(finding));
         list.sort_by(|one, two| two.time_ms.total_cmp(&one.time_ms).then_with(|| one.id.cmp(&two.id)));
         list
     }
@@ -179,6 +246,37 @@ mod tests {
         assert_eq!((finding.class, finding.proved, finding.episodes), ("proved", true, 4));
         assert_eq!((finding.total_n, finding.time_ms, finding.one_query_ms), (40, 20.0, 2.0));
         assert_eq!(finding.id, "np-".to_owned() + &first.id[3..]);
+    }
+
+    #[test]
+    fn a_silenced_loop_is_met_and_not_told() {
+        let findings = Findings::default();
+        let id = findings.note(met("counted", false)).expect("it is new").id;
+        for silence in [Silence::Finding(id), Silence::Shape(7), Silence::Table("t".to_owned())] {
+            findings.set_silence(vec![silence.clone()]);
+            let table = Met { statement: "select a from t".to_owned(), ..met("counted", false) };
+            let others = Findings::default();
+            others.set_silence(vec![silence]);
+            assert_eq!(others.note(table), None);
+            assert_eq!((others.list().len(), others.every().len()), (0, 1));
+        }
+        findings.set_silence(Vec::new());
+        assert_eq!(findings.list().len(), 1);
+    }
+
+    #[test]
+    fn findings_survive_their_form_as_text() {
+        let findings = Findings::default();
+        for class in CLASSES {
+            let group = class;
+            findings.note(Met { group, ..met(class, true) });
+        }
+        let text = serde_json::to_string(&findings.list()).unwrap();
+        let later = Findings::default();
+        later.remember(serde_json::from_str(&text).unwrap());
+        assert_eq!(later.list(), findings.list());
+        assert_eq!(later.list().len(), CLASSES.len());
+        assert!(serde_json::from_str::<Finding>("{\"class\": \"hearsay\"}").is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What happened: counters that sessions bump, histograms, metrics, log set-up.
+//! What happened: counters that sessions bump, histograms, the ledger, slow statements, metrics, log set-up.
 
 pub mod counters;
 mod exposition;
@@ -8,7 +8,11 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod process;
+pub mod settings;
+pub mod slow_log;
 pub mod state;
+
+pub use settings::{ObserveSettings, ProbeSettings, StatePlace, StateSettings};
 
 /// Where and how logs are written.
 #[derive(Debug, Clone, PartialEq, Eq)]

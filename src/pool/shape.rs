@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::values::{self, Values};
 use crate::observe::ledger::Entry;
 use crate::sql::kind::{self, Kind};
 use crate::sql::mark::{self, Marks};
@@ -31,6 +32,8 @@ pub struct Known {
     pub shapes: Shapes,
     /// Of the values in the text itself.
     pub marks: Marks,
+    /// These values, where somebody wants them and the text is one statement.
+    pub values: Option<Rc<Values>>,
     text: Box<[u8]>,
     standard_strings: bool,
 }
@@ -80,6 +83,8 @@ const READ_MAX: usize = 64 * 1024;
 pub struct Reader {
     /// Whether statements are observed at all.
     pub on: bool,
+    /// Whether their values are kept for people to read.
+    pub values: bool,
     shaper: Shaper,
     texts: HashMap<u64, Rc<Known>, foldhash::fast::RandomState>,
     hasher: foldhash::fast::RandomState,
@@ -91,6 +96,7 @@ impl Default for Reader {
     fn default() -> Self {
         Reader {
             on: true,
+            values: false,
             shaper: Shaper::default(),
             texts: HashMap::default(),
             hasher: Default::default(),
@@ -126,6 +132,14 @@ impl Reader {
         known
     }
 
+    /// Observes from now on, or no more. What was read before is read again when it comes again.
+    pub fn observe(&mut self, on: bool, values: bool) {
+        (self.on, self.values) = (on, values);
+        self.texts.clear();
+        self.seen.fill(0);
+        self.shapes.clear();
+    }
+
     fn understand(&mut self, text: &[u8], standard_strings: bool) -> Known {
         let traits = sql::traits(text);
         let mut known = Known { traits, standard_strings, ..Known::default() };
@@ -136,7 +150,14 @@ impl Reader {
         shaper.shapes(text, standard_strings, |seen| {
             known.shapes.add(find(shapes, &seen));
             seen.holes.iter().for_each(|hole| note(&mut known.marks, text, hole));
+            if self.values {
+                let kept = Rc::make_mut(known.values.get_or_insert_default());
+                seen.holes.iter().for_each(|hole| keep(kept, text, hole));
+            }
         });
+        if matches!(known.shapes, Shapes::Several(_)) {
+            known.values = None;
+        }
         known
     }
 
@@ -163,6 +184,15 @@ fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>) -> Rc<Shape> {
     });
     shapes.insert(seen.fingerprint, shape.clone());
     shape
+}
+
+/// A value that stands in the text, as it is written there, for people.
+fn keep(kept: &mut Values, text: &[u8], hole: &Hole) {
+    let value = text.get(hole.start as usize..hole.end as usize).unwrap_or_default();
+    match hole.kind {
+        HoleKind::Parameter(_) => {}
+        _ => values::add_text(kept, value),
+    }
 }
 
 /// Values that stand in the text. Parameters come with each Bind.

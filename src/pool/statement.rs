@@ -119,6 +119,14 @@ impl Interner {
         Rc::new(self.build(text, types, context, false, unnamed))
     }
 
+    /// Observes statements from now on, or no more. What clients hold already stays as it was read.
+    pub fn observe(&mut self, on: bool, values: bool) {
+        if (on, values) != (self.reader.on, self.reader.values) {
+            self.reader.observe(on, values);
+            self.known.clear();
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.known.len()
     }

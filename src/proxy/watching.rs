@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::drive::Drive;
 use super::worker::Worker;
 use crate::coalesce::episode::{Class, Episode};
+use crate::coalesce::unit::Watch;
 use crate::observe::findings::Met;
 use crate::pool::lend::Pool;
 use crate::pool::shape::Shape;
@@ -20,7 +21,8 @@ impl Drive {
             return;
         }
         let Some(thresholds) = self.worker.thresholds.get() else {
-            return notes.asks.clear();
+            notes.asks.clear();
+            return self.look_away();
         };
         for ask in notes.asks.drain(..) {
             let (shape, pool) = (&ask.shape, number(&self.pool));
@@ -78,6 +80,14 @@ impl Drive {
         if let Some(thresholds) = self.worker.thresholds.get() {
             let ended = self.watch.end(&thresholds);
             self.report(ended);
+        }
+        self.look_away();
+    }
+
+    /// Forgets what is remembered of the unit of work.
+    fn look_away(&mut self) {
+        if self.watch.is_watching() {
+            self.watch = Watch::default();
         }
         self.control.watching.set(false);
     }
