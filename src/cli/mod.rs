@@ -326,6 +326,7 @@ mod tests {
             "schema",
             "completions zsh",
             "report queries",
+            "report queries --plan 00000000000000ff",
             "report nplus1 --fail-on proved --admin 127.0.0.1:1",
             "report queries --sort p99-time --limit 5 --filter x --json --admin 127.0.0.1:1 --token-file t",
             "token create --role operator",

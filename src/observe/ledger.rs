@@ -234,6 +234,8 @@ pub struct Ledger {
     records: Mutex<HashMap<Key, Record>>,
     /// Says what is slow.
     judge: RwLock<Arc<Judge>>,
+    /// Readers may see values.
+    samples: AtomicBool,
     max: AtomicUsize,
     evicted: AtomicU64,
 }
@@ -249,6 +251,7 @@ impl Default for Ledger {
         Ledger {
             records: Mutex::default(),
             judge: RwLock::default(),
+            samples: AtomicBool::new(false),
             max: AtomicUsize::new(SHAPES_MAX),
             evicted: AtomicU64::new(0),
         }
@@ -301,12 +304,12 @@ impl Ledger {
 
     /// Every shape, in no order.
     pub fn rows(&self) -> Vec<Row> {
-        let records = self.records();
+        let (records, samples) = (self.records(), self.samples.load(Relaxed));
         let row = |(key, record): (&Key, &Record)| Row {
             key: key.clone(),
             text: record.text.clone(),
             totals: record.totals(),
-            sample: record.entries.iter().find_map(|entry| entry.sample()),
+            sample: record.entries.iter().filter(|_| samples).find_map(|entry| entry.sample()),
         };
         records.iter().map(row).collect()
     }
@@ -330,8 +333,12 @@ impl Ledger {
         }
     }
 
-    /// Values are not to be kept any more.
-    pub fn forget_samples(&self) {
+    /// Whether values of calls may be shown. What was kept before goes when they may not.
+    pub fn allow_samples(&self, allow: bool) {
+        self.samples.store(allow, Relaxed);
+        if allow {
+            return;
+        }
         for entry in self.records().values().flat_map(|record| &record.entries) {
             *entry.sample.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }

@@ -68,10 +68,13 @@ fn thresholds_follow_the_rules_and_what_a_shape_took() {
 #[test]
 fn one_sample_is_kept_until_it_may_not() {
     let ledger = Ledger::default();
+    ledger.allow_samples(true);
     let entry = ledger.enter(key(1), "select $1");
     entry.keep_sample(|| "1".to_owned());
     entry.keep_sample(|| unreachable!("there is one"));
     assert_eq!(ledger.rows()[0].sample.as_deref(), Some("1"));
-    ledger.forget_samples();
+    ledger.allow_samples(false);
     assert_eq!(ledger.rows()[0].sample, None);
+    entry.keep_sample(|| "2".to_owned());
+    assert_eq!(ledger.rows()[0].sample, None, "a worker that has not heard of it yet");
 }

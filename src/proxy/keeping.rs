@@ -72,9 +72,7 @@ pub fn apply(registry: &Registry, rules: &Rules) {
     registry.ledger.set_judge(Judge::new(Arc::new(rules.slow_log.clone())));
     registry.findings.set_silence(rules.nplus1.silence.clone());
     registry.slow_log.set(rules.slow_log.clone());
-    if !rules.observe.parameters {
-        registry.ledger.forget_samples();
-    }
+    registry.ledger.allow_samples(rules.observe.parameters);
 }
 
 struct Keeping {

@@ -20,4 +20,6 @@ mod pgweir;
 mod queues;
 mod raw;
 mod rawclient;
+mod rules;
+mod slow_log;
 mod support;

@@ -27,86 +27,77 @@ fn good(text: &str) -> Rules {
     load(&[("a.yaml", text)]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
 }
 
+/// A file with one mistake, and how its line starts.
+const MISTAKES: &[(&str, &str)] = &[
+    ("slow_logs: {}\n", "a.yaml:1:1: slow_logs: unknown key; did you mean slow_log?"),
+    ("colour: {}\n", "a.yaml:1:1: colour: unknown key; the keys here are nplus1, observe, slow_log"),
+    ("observe:\n  enable: true\n", "a.yaml:2:3: observe.enable: unknown key; did you mean enabled?"),
+    ("observe: {enabled: 1}\n", "a.yaml:1:20: observe.enabled: expected true or false, found a number"),
+    ("observe: {shapes: 5}\n", "a.yaml:1:19: observe.shapes: expected a whole number from 100"),
+    ("observe: {state: {every: 0}}\n", "a.yaml:1:26: observe.state.every: give a duration of 1s"),
+    ("observe: {state: {every: 5}}\n", "a.yaml:1:26: observe.state.every: expected a duration"),
+    ("observe: {state: {file: no/such/x}}\n", "a.yaml:1:25: observe.state.file: no/such/x cannot be"),
+    (
+        "observe: {state: {postgres: {schema: x}}}\n",
+        "a.yaml:1:19: observe.state.postgres: the key database is missing",
+    ),
+    (
+        "observe:\n  state:\n    file: x\n    postgres: {database: app}\n",
+        "a.yaml:2:3: observe.state: file and postgres are both set; keep one",
+    ),
+    (
+        "observe:\n  state:\n    postgres: {database: app}\n",
+        "a.yaml:3:5: observe.state.postgres: not available in this build",
+    ),
+    ("observe: {probe: {refresh: 0}}\n", "a.yaml:1:28: observe.probe.refresh: 0 would"),
+    ("slow_log: {over: 1}\n", "a.yaml:1:18: slow_log.over: expected a duration"),
+    ("slow_log:\n  rules:\n    - {table: t}\n", "a.yaml:3:7: slow_log.rules.0: says of nothing when"),
+    ("slow_log: {rules: [{never: true, p99: 2}]}\n", "a.yaml:1:20: slow_log.rules.0: never goes with"),
+    ("slow_log: {rules: [{p99: 0}]}\n", "a.yaml:1:26: slow_log.rules.0.p99: expected a whole number from 1"),
+    (
+        "slow_log: {rules: [{shape: 12, over: 1s}]}\n",
+        "a.yaml:1:28: slow_log.rules.0.shape: expected text, found a number; put it in quotes",
+    ),
+    ("slow_log: {rules: [{shape: abc, over: 1s}]}\n", "a.yaml:1:28: slow_log.rules.0.shape: expected 16 hex"),
+    ("slow_log: {rules: [{user: '', over: 1s}]}\n", "a.yaml:1:27: slow_log.rules.0.user: the name is empty"),
+    (
+        "slow_log: {rules: [{usr: a, over: 1s}]}\n",
+        "a.yaml:1:21: slow_log.rules.0.usr: unknown key; did you mean user?",
+    ),
+    (
+        "slow_log: {explain: {mode: analyse}}\n",
+        "a.yaml:1:28: slow_log.explain.mode: expected one of off, plain, analyze; did you mean analyze?",
+    ),
+    (
+        "slow_log: {explain: {mode: plain}}\n",
+        "a.yaml:1:28: slow_log.explain.mode: not available in this build",
+    ),
+    (
+        "slow_log: {file: {path: slow.log, max_size: 64}}\n",
+        "a.yaml:1:45: slow_log.file.max_size: expected a size such as 64kB",
+    ),
+    ("slow_log: {file: {path: slow.log, max_size: 1kB}}\n", "a.yaml:1:45: slow_log.file.max_size: too small"),
+    ("slow_log: {file: {path: no/such/log}}\n", "a.yaml:1:25: slow_log.file.path: no/such/log cannot be"),
+    ("slow_log: {file: {keep: 2}}\n", "a.yaml:1:12: slow_log.file: the key path is missing"),
+    (
+        "slow_log: {per_shape: 2}\n",
+        "a.yaml:1:12: slow_log.per_shape: unknown key; did you mean lines_per_minute.per_shape?",
+    ),
+    ("nplus1: {distinct: 7}\n", "a.yaml:1:20: nplus1.distinct: distinct 7 is larger than minimum 5"),
+    ("nplus1: {gap: 0}\n", "a.yaml:1:15: nplus1.gap: 0 would"),
+    ("nplus1: {silence: [{finding: np-1}]}\n", "a.yaml:1:30: nplus1.silence.0.finding: expected an id"),
+    ("nplus1: {silence: [{reason: x}]}\n", "a.yaml:1:20: nplus1.silence.0: expected exactly one of"),
+    (
+        "nplus1: {silence: [{table: a, shape: 00000000000000ff}]}\n",
+        "a.yaml:1:20: nplus1.silence.0: expected exactly one of",
+    ),
+    ("- 1\n", "a.yaml:1:1: expected a mapping"),
+    ("observe: {\n", "a.yaml:1:10: "),
+];
+
 #[test]
 fn every_mistake_has_its_place() {
-    for (text, expected) in [
-        ("slow_logs: {}\n", "a.yaml:1:1: slow_logs: unknown key; did you mean slow_log?"),
-        ("colour: {}\n", "a.yaml:1:1: colour: unknown key; the keys here are nplus1, observe, slow_log"),
-        ("observe:\n  enable: true\n", "a.yaml:2:3: observe.enable: unknown key; did you mean enabled?"),
-        ("observe: {enabled: 1}\n", "a.yaml:1:20: observe.enabled: expected true or false, found a number"),
-        ("observe: {shapes: 5}\n", "a.yaml:1:19: observe.shapes: expected a whole number from 100"),
-        ("observe: {state: {every: 0}}\n", "a.yaml:1:26: observe.state.every: give a duration of 1s"),
-        ("observe: {state: {every: 5}}\n", "a.yaml:1:26: observe.state.every: expected a duration"),
-        ("observe: {state: {file: no/such/x}}\n", "a.yaml:1:25: observe.state.file: no/such/x cannot be"),
-        (
-            "observe: {state: {postgres: {schema: x}}}\n",
-            "a.yaml:1:19: observe.state.postgres: the key database is missing",
-        ),
-        (
-            "observe:\n  state:\n    file: x\n    postgres: {database: app}\n",
-            "a.yaml:2:3: observe.state: file and postgres are both set; keep one",
-        ),
-        (
-            "observe:\n  state:\n    postgres: {database: app}\n",
-            "a.yaml:3:5: observe.state.postgres: not available in this build",
-        ),
-        ("observe: {probe: {refresh: 0}}\n", "a.yaml:1:28: observe.probe.refresh: 0 would"),
-        ("slow_log: {over: 1}\n", "a.yaml:1:18: slow_log.over: expected a duration"),
-        ("slow_log:\n  rules:\n    - {table: t}\n", "a.yaml:3:7: slow_log.rules.0: says of nothing when"),
-        ("slow_log: {rules: [{never: true, p99: 2}]}\n", "a.yaml:1:20: slow_log.rules.0: never goes with"),
-        (
-            "slow_log: {rules: [{p99: 0}]}\n",
-            "a.yaml:1:26: slow_log.rules.0.p99: expected a whole number from 1",
-        ),
-        (
-            "slow_log: {rules: [{shape: 12, over: 1s}]}\n",
-            "a.yaml:1:28: slow_log.rules.0.shape: expected text, found a number; put it in quotes",
-        ),
-        (
-            "slow_log: {rules: [{shape: abc, over: 1s}]}\n",
-            "a.yaml:1:28: slow_log.rules.0.shape: expected 16 hex",
-        ),
-        (
-            "slow_log: {rules: [{user: '', over: 1s}]}\n",
-            "a.yaml:1:27: slow_log.rules.0.user: the name is empty",
-        ),
-        (
-            "slow_log: {rules: [{usr: a, over: 1s}]}\n",
-            "a.yaml:1:21: slow_log.rules.0.usr: unknown key; did you mean user?",
-        ),
-        (
-            "slow_log: {explain: {mode: analyse}}\n",
-            "a.yaml:1:28: slow_log.explain.mode: expected one of off, plain, analyze; did you mean analyze?",
-        ),
-        (
-            "slow_log: {explain: {mode: plain}}\n",
-            "a.yaml:1:28: slow_log.explain.mode: not available in this build",
-        ),
-        (
-            "slow_log: {file: {path: slow.log, max_size: 64}}\n",
-            "a.yaml:1:45: slow_log.file.max_size: expected a size such as 64kB",
-        ),
-        (
-            "slow_log: {file: {path: slow.log, max_size: 1kB}}\n",
-            "a.yaml:1:45: slow_log.file.max_size: too small",
-        ),
-        ("slow_log: {file: {path: no/such/log}}\n", "a.yaml:1:25: slow_log.file.path: no/such/log cannot be"),
-        ("slow_log: {file: {keep: 2}}\n", "a.yaml:1:12: slow_log.file: the key path is missing"),
-        (
-            "slow_log: {per_shape: 2}\n",
-            "a.yaml:1:12: slow_log.per_shape: unknown key; did you mean lines_per_minute.per_shape?",
-        ),
-        ("nplus1: {distinct: 7}\n", "a.yaml:1:20: nplus1.distinct: distinct 7 is larger than minimum 5"),
-        ("nplus1: {gap: 0}\n", "a.yaml:1:15: nplus1.gap: 0 would"),
-        ("nplus1: {silence: [{finding: np-1}]}\n", "a.yaml:1:30: nplus1.silence.0.finding: expected an id"),
-        ("nplus1: {silence: [{reason: x}]}\n", "a.yaml:1:20: nplus1.silence.0: expected exactly one of"),
-        (
-            "nplus1: {silence: [{table: a, shape: 00000000000000ff}]}\n",
-            "a.yaml:1:20: nplus1.silence.0: expected exactly one of",
-        ),
-        ("- 1\n", "a.yaml:1:1: expected a mapping"),
-        ("observe: {\n", "a.yaml:1:10: "),
-    ] {
+    for &(text, expected) in MISTAKES {
         let mistakes = load(&[("a.yaml", text)]).expect_err(text);
         assert_eq!(mistakes.len(), 1, "{text}: {mistakes:#?}");
         assert!(mistakes[0].starts_with(expected), "{text}\n{}\nshould start {expected}", mistakes[0]);
