@@ -156,9 +156,10 @@ pub(super) async fn nplus1(
     };
     let mut findings = shared.registry.findings.list();
     let found = findings.len();
+    let silenced = shared.registry.findings.every().len().saturating_sub(found);
     findings.retain(|finding| which.database.as_ref().is_none_or(|wanted| *wanted == finding.database));
     findings.truncate(which.limit.min(LIMIT_MAX));
-    Json(serde_json::json!({"found": found, "findings": findings})).into_response()
+    Json(serde_json::json!({"found": found, "silenced": silenced, "findings": findings})).into_response()
 }
 
 fn matches(row: &Row, wanted: &Wanted) -> bool {

@@ -42,9 +42,13 @@ pub fn explain_changes(old: &Settings, new: &Settings) -> Vec<String> {
     value("limits", &old.limits, &new.limits, &mut lines);
     value("log", &old.log, &new.log, &mut lines);
     value("rules", &old.rules_folder, &new.rules_folder, &mut lines);
-    value("rules: observe", &old.rules.observe, &new.rules.observe, &mut lines);
-    value("rules: slow_log", &old.rules.slow_log, &new.rules.slow_log, &mut lines);
-    value("rules: nplus1", &old.rules.nplus1, &new.rules.nplus1, &mut lines);
+    let sections = [
+        ("observe", old.rules.observe != new.rules.observe),
+        ("slow_log", old.rules.slow_log != new.rules.slow_log),
+        ("nplus1", old.rules.nplus1 != new.rules.nplus1),
+    ];
+    let differing = sections.iter().filter(|(_, differs)| *differs);
+    lines.extend(differing.map(|(name, _)| format!("rules, {name}: changed")));
     lines
 }
 

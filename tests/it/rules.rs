@@ -223,3 +223,30 @@ fn a_file_that_is_not_the_ledgers_is_left_alone() {
         std::fs::read_to_string(&kept).is_ok_and(|text| text.contains("pgweir_state"))
     });
 }
+
+#[test]
+fn rules_beside_an_upstream_url_are_watched_too() {
+    let database = TestDatabase::new("rules_upstream");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("rules")).unwrap();
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pgweir"))
+        .args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--rules"])
+        .arg(folder.path().join("rules"))
+        .env("PGWEIR_UPSTREAM", database.url())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let logged = |text: &str| std::fs::read_to_string(folder.path().join("log")).unwrap().contains(text);
+    wait_for("it serves", || logged("is serving"));
+    std::fs::write(folder.path().join("next"), "slow_log: {over: 5s}\n").unwrap();
+    std::fs::rename(folder.path().join("next"), folder.path().join("rules/a.yaml")).unwrap();
+    wait_for("the rules are read", || logged("settings reloaded: rules, slow_log: changed"));
+    std::fs::write(folder.path().join("rules/a.yaml"), "slow_log: {ever: 5s}\n").unwrap();
+    wait_for("the rules are refused", || {
+        logged("a.yaml:1:12: slow_log.ever: unknown key; did you mean over?")
+    });
+    // SAFETY: the child has not been waited for, so the id is its own.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+    assert!(child.wait().unwrap().success());
+}

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::tests::{SMALL, load_in};
 use crate::config::{rules_schema_text, yaml};
@@ -101,6 +103,29 @@ fn every_mistake_has_its_place() {
         let mistakes = load(&[("a.yaml", text)]).expect_err(text);
         assert_eq!(mistakes.len(), 1, "{text}: {mistakes:#?}");
         assert!(mistakes[0].starts_with(expected), "{text}\n{}\nshould start {expected}", mistakes[0]);
+    }
+}
+
+proptest! {
+    /// Values of every kind in every place: never a panic, and never rules beside mistakes.
+    #[test]
+    fn no_tree_panics(
+        section in "(observe|slow_log|nplus1|x)",
+        key in "(state|probe|rules|explain|file|silence|lines_per_minute|over|gap|enabled|shapes)",
+        inner in "(file|every|user|path|max_size|mode|shape|table|finding|p99|never)",
+        value in "(~|1|-1|1.5|true|text|''|\\[\\]|\\[~\\]|\\{\\}|\\[\\{shape: 1\\}\\]|\\{a: 1\\}|5s|1MB)",
+    ) {
+        for text in [
+            format!("{section}: {value}"),
+            format!("{section}: {{{key}: {value}}}"),
+            format!("{section}: {{{key}: {{{inner}: {value}}}}}"),
+            format!("{section}: {{{key}: [{{{inner}: {value}}}]}}"),
+        ] {
+            if let Err(mistakes) = load(&[("a.yaml", &text)]) {
+                prop_assert!(!mistakes.is_empty());
+                prop_assert!(mistakes.iter().all(|mistake| mistake.starts_with("a.yaml:1:")), "{mistakes:?}");
+            }
+        }
     }
 }
 

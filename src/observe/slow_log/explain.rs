@@ -36,7 +36,8 @@ pub struct ExplainWanted {
     pub key: Key,
     /// The statement with `$n` in place of every value. It may have been cut, and then ends with `…`.
     pub statement: Arc<str>,
-    /// Execute it; only reads get here. Needs `parameters` if there are holes in the statement.
+    /// Execute it. By its first word it only reads, but functions and WITH may write, so it has to run in a
+    /// transaction that is READ ONLY. Needs `parameters` if there are holes in the statement.
     pub analyze: bool,
     pub timeout: Duration,
     /// Values of this call, where the settings allow to keep them.
@@ -89,6 +90,20 @@ impl Explains {
         self.inner().wanted.pop_front()
     }
 
+    /// Answers every question that waits, with `ask`, which talks to PostgreSQL and may take its time. `now_s` is
+    /// Unix time.
+    pub fn serve(&self, now_s: u64, mut ask: impl FnMut(&ExplainWanted) -> Result<String, String>) {
+        while let Some(wanted) = self.next() {
+            match ask(&wanted) {
+                Ok(plan) => self.keep(wanted.key, plan, now_s),
+                Err(error) => {
+                    let shape = format!("{:016x}", wanted.key.fingerprint);
+                    tracing::warn!(shape, "no plan of a slow statement: {error}");
+                }
+            }
+        }
+    }
+
     /// Keeps the plan of a shape.
     pub fn keep(&self, key: Key, mut text: String, at_s: u64) {
         let mut inner = self.inner();
@@ -136,6 +151,19 @@ mod tests {
         assert_eq!(explains.next(), None);
         want(&explains, 1, now + Duration::from_secs(3600));
         assert!(explains.next().is_some());
+    }
+
+    #[test]
+    fn answers_are_kept_with_their_shape() {
+        let (explains, now) = (Explains::default(), Instant::now());
+        want(&explains, 1, now);
+        want(&explains, 2, now);
+        explains.serve(77, |wanted| match wanted.key.fingerprint {
+            1 => Ok("Seq Scan".to_owned()),
+            _ => Err("permission denied".to_owned()),
+        });
+        assert_eq!(explains.plan(&key(1)), Some(Plan { text: "Seq Scan".to_owned(), at_s: 77 }));
+        assert_eq!((explains.plan(&key(2)), explains.next()), (None, None));
     }
 
     #[test]

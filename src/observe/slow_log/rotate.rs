@@ -35,12 +35,12 @@ impl Rotating {
     pub fn write(&mut self, line: &[u8]) -> io::Result<bool> {
         let mut open = match self.open.take() {
             Some(open) if is_still(&self.settings.path, &open) => open,
-            _ => Open::open(&self.settings.path)?,
+            _ => Open::at(&self.settings.path)?,
         };
         let full = open.size > 0 && open.size + line.len() as u64 > self.settings.max_size;
         if full {
             self.move_aside()?;
-            open = Open::open(&self.settings.path)?;
+            open = Open::at(&self.settings.path)?;
         }
         open.file.write_all(line)?;
         open.size += line.len() as u64;
@@ -64,7 +64,7 @@ impl Rotating {
 }
 
 impl Open {
-    fn open(path: &Path) -> io::Result<Open> {
+    fn at(path: &Path) -> io::Result<Open> {
         // Statements are nobody else's business, with or without their values.
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let data = file.metadata()?;
