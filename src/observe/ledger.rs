@@ -204,9 +204,10 @@ pub struct Row {
 }
 
 /// One shape: what it came to before this process, and an entry for each worker that saw it.
+#[derive(Clone)]
 struct Record {
     text: Arc<str>,
-    before: Totals,
+    before: Arc<Totals>,
     entries: Vec<Arc<Entry>>,
 }
 
@@ -217,7 +218,7 @@ impl Record {
     }
 
     fn totals(&self) -> Totals {
-        let mut totals = self.before.clone();
+        let mut totals = Totals::clone(&self.before);
         self.entries.iter().for_each(|entry| entry.add_to(&mut totals));
         totals
     }
@@ -272,7 +273,7 @@ impl Ledger {
         }
         let record = records.entry(key.clone()).or_insert_with(|| Record {
             text: shortened(text).into(),
-            before: Totals::default(),
+            before: Arc::default(),
             entries: Vec::new(),
         });
         let entry = Arc::new(Entry::new(key, record.text.clone()));
@@ -304,14 +305,19 @@ impl Ledger {
 
     /// Every shape, in no order.
     pub fn rows(&self) -> Vec<Row> {
-        let (records, samples) = (self.records(), self.samples.load(Relaxed));
-        let row = |(key, record): (&Key, &Record)| Row {
-            key: key.clone(),
-            text: record.text.clone(),
+        let samples = self.samples.load(Relaxed);
+        let row = |(key, record): (Key, Record)| Row {
             totals: record.totals(),
             sample: record.entries.iter().filter(|_| samples).find_map(|entry| entry.sample()),
+            key,
+            text: record.text,
         };
-        records.iter().map(row).collect()
+        self.all().into_iter().map(row).collect()
+    }
+
+    /// Everything, to be looked at without the lock: adding up takes longer than a worker should wait.
+    fn all(&self) -> Vec<(Key, Record)> {
+        self.records().iter().map(|(key, record)| (key.clone(), record.clone())).collect()
     }
 
     fn judge(&self) -> Arc<Judge> {
@@ -321,15 +327,15 @@ impl Ledger {
     /// Other rules of what is slow, for every shape.
     pub fn set_judge(&self, judge: Judge) {
         *self.judge.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(judge);
-        let (judge, records) = (self.judge(), self.records());
-        records.iter().for_each(|(key, record)| record.set_threshold(&judge, key));
+        let judge = self.judge();
+        self.all().iter().for_each(|(key, record)| record.set_threshold(&judge, key));
     }
 
     /// Looks again at thresholds that depend on what a shape took until now.
     pub fn judge_anew(&self) {
         let judge = self.judge();
         if judge.is_relative() {
-            self.records().iter().for_each(|(key, record)| record.set_threshold(&judge, key));
+            self.all().iter().for_each(|(key, record)| record.set_threshold(&judge, key));
         }
     }
 
@@ -351,8 +357,9 @@ impl Ledger {
             if !records.contains_key(&row.key) {
                 self.make_room(&mut records);
             }
-            let fresh = || Record { text: row.text, before: Totals::default(), entries: Vec::new() };
-            records.entry(row.key).or_insert_with(fresh).before.add(&row.totals);
+            let fresh = || Record { text: row.text, before: Arc::default(), entries: Vec::new() };
+            let record = records.entry(row.key).or_insert_with(fresh);
+            Arc::make_mut(&mut record.before).add(&row.totals);
         }
     }
 

@@ -167,6 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_read_for_its_shape_while_nobody_observes() {
+        use super::super::shape::Shapes;
+        let mut interner = Interner::new(Rc::default());
+        let context = Context { meaning: 0, epoch: 0, standard_strings: true };
+        let mut ask = |on: Option<bool>| {
+            on.iter().for_each(|on| interner.observe(*on, false));
+            let one = interner.shared(b"select 1", b"\0\0", context).expect("short");
+            let two = interner.reader.read(b"select 1", true);
+            [&one.known.shapes, &two.shapes].map(|shapes| matches!(shapes, Shapes::None))
+        };
+        assert_eq!(ask(None), [false, false]);
+        assert_eq!(ask(Some(false)), [true, true], "what was known before is forgotten");
+        assert_eq!(ask(None), [true, true]);
+        assert_eq!(ask(Some(true)), [false, false]);
+    }
+
+    #[test]
     fn names_have_one_width() {
         assert_eq!(&name(0), b"pgw_0000000000");
         assert_eq!(&name(33), b"pgw_0000000011");

@@ -41,7 +41,7 @@ impl Keeper {
     /// A sentence: the system has no thread to give.
     pub fn start(hub: Arc<Hub>) -> Result<Keeper, String> {
         let rules = hub.live().settings.rules.clone();
-        hub.registry.slow_log.start(&rules.slow_log)?;
+        hub.registry.slow_log.start()?;
         let mut keeping = Keeping { hub, seen: HashSet::new(), trouble: None };
         keeping.load(&rules.observe.state.place);
         let (words, heard) = channel();

@@ -28,7 +28,7 @@ pub struct Observe {
     /// false: no statement is read for its shape; ledger, slow-query log and loops rest.
     pub enabled: bool,
     /// Shapes that the ledger keeps; the least useful make room.
-    #[schemars(range(min = 100, max = 1_000_000))]
+    #[schemars(range(min = 100, max = 100_000))]
     pub shapes: u32,
     /// Keep one sample of parameter values with each shape, shown to operators only.
     pub parameters: bool,

@@ -22,7 +22,7 @@ use super::{schema, users};
 use crate::coalesce::Thresholds;
 use crate::observe::ObserveSettings;
 use crate::observe::findings::Silence;
-use crate::observe::slow_log::settings::SlowLogSettings;
+use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
 
 /// What all rule files say together; what they leave out has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,8 +40,10 @@ impl Rules {
 
     /// Whether values of statements are wanted anywhere.
     pub fn wants_values(&self) -> bool {
-        let slow = self.slow_log.enabled && self.slow_log.parameters;
-        self.observe.enabled && (self.observe.parameters || slow)
+        let slow = &self.slow_log;
+        let executes = slow.explain.mode == ExplainMode::Analyze
+            || slow.rules.iter().any(|rule| rule.explain == Some(ExplainMode::Analyze));
+        self.observe.enabled && (self.observe.parameters || (slow.enabled && (slow.parameters || executes)))
     }
 }
 

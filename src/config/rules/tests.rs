@@ -113,7 +113,7 @@ proptest! {
         section in "(observe|slow_log|nplus1|x)",
         key in "(state|probe|rules|explain|file|silence|lines_per_minute|over|gap|enabled|shapes)",
         inner in "(file|every|user|path|max_size|mode|shape|table|finding|p99|never)",
-        value in "(~|1|-1|1.5|true|text|''|\\[\\]|\\[~\\]|\\{\\}|\\[\\{shape: 1\\}\\]|\\{a: 1\\}|5s|1MB)",
+        value in "(~|1|-1|1\\.5|true|text|''|\\[\\]|\\[~\\]|\\{\\}|\\[\\{shape: 1\\}\\]|\\{a: 1\\}|5s|1MB)",
     ) {
         for text in [
             format!("{section}: {value}"),

@@ -9,6 +9,7 @@ use crate::observe::ledger::Key;
 /// Shapes with a bucket. More shapes than that are not slow at the same time; a bucket that is full and owes
 /// no count is as good as none and makes room.
 const BUCKETS_MAX: usize = 10_000;
+const SWEEP_MS: u64 = 1_000;
 
 /// So many lines, filled again within a minute.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +45,14 @@ impl Bucket {
 pub struct Sampler {
     all: Bucket,
     shapes: HashMap<Key, Bucket>,
+    /// When room was last made; looking through all of them for each line would cost more than the line.
+    swept_ms: u64,
     limits: LinesPerMinute,
 }
 
 impl Sampler {
     pub fn new(limits: LinesPerMinute, now_ms: u64) -> Self {
-        Sampler { all: Bucket::new(limits.all, now_ms), shapes: HashMap::new(), limits }
+        Sampler { all: Bucket::new(limits.all, now_ms), shapes: HashMap::new(), swept_ms: 0, limits }
     }
 
     /// Changes the limits; what was left out until now is remembered.
@@ -86,9 +89,10 @@ impl Sampler {
     }
 
     fn make_room(&mut self, now_ms: u64) {
-        if self.shapes.len() < BUCKETS_MAX {
+        if self.shapes.len() < BUCKETS_MAX || now_ms < self.swept_ms + SWEEP_MS {
             return;
         }
+        self.swept_ms = now_ms;
         let (rate, full) = (self.limits.per_shape, u64::from(self.limits.per_shape) * 1000);
         self.shapes.retain(|_, bucket| {
             bucket.fill(rate, now_ms);

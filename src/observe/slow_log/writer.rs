@@ -1,9 +1,9 @@
 //! The slow-query log's thread: asks the sampler, writes lines, notes what is worth an EXPLAIN.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::explain::{ExplainWanted, Explains};
@@ -16,6 +16,7 @@ use super::{Counts, Item, Slow};
 use crate::observe::ledger::Totals;
 
 pub struct Writer {
+    wanted: Arc<Mutex<Arc<SlowLogSettings>>>,
     judge: Judge,
     sampler: Sampler,
     file: Option<Rotating>,
@@ -27,11 +28,17 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(settings: Arc<SlowLogSettings>, counts: Arc<Counts>, explains: Arc<Explains>) -> Self {
+    /// Obeys what `wanted` holds at each line.
+    pub fn new(
+        wanted: Arc<Mutex<Arc<SlowLogSettings>>>,
+        counts: Arc<Counts>,
+        explains: Arc<Explains>,
+    ) -> Self {
+        let settings = wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sampler = Sampler::new(settings.lines_per_minute, 0);
         let file = settings.file.clone().map(Rotating::new);
         let judge = Judge::new(settings);
-        Writer { judge, sampler, file, trouble: None, counts, explains, started: Instant::now() }
+        Writer { wanted, judge, sampler, file, trouble: None, counts, explains, started: Instant::now() }
     }
 
     /// Works until it is told to end, or nobody is left who could tell.
@@ -39,7 +46,6 @@ impl Writer {
         while let Ok(item) = items.recv() {
             match item {
                 Item::Slow(slow) => self.take(&slow),
-                Item::Settings(settings) => self.set(settings),
                 Item::End(done) => {
                     let _ = done.try_send(());
                     return;
@@ -48,7 +54,11 @@ impl Writer {
         }
     }
 
-    fn set(&mut self, settings: Arc<SlowLogSettings>) {
+    fn look_at_settings(&mut self) {
+        let settings = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if Arc::ptr_eq(&settings, self.judge.settings()) {
+            return;
+        }
         self.sampler.set_limits(settings.lines_per_minute, self.now_ms());
         if settings.file != self.judge.settings().file {
             self.file = settings.file.clone().map(Rotating::new);
@@ -62,6 +72,7 @@ impl Writer {
     }
 
     fn take(&mut self, slow: &Slow) {
+        self.look_at_settings();
         let entry = &slow.entry;
         // Only the name of the rule is wanted; the threshold came with the statement.
         let verdict = self.judge.verdict(&entry.key, &entry.text, Totals::default);
