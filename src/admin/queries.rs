@@ -113,7 +113,8 @@ pub(super) async fn queries(
     for (view, row) in queries.iter_mut().zip(&rows) {
         view.parameters = row.sample.as_deref().filter(|_| values).map(str::to_owned);
         let explains = &shared.registry.slow_log.explains;
-        if let Some(plan) = wanted.plans.then(|| explains.plan(&row.key)).flatten() {
+        let plan = wanted.plans.then(|| explains.plan(&row.key)).flatten();
+        if let Some(plan) = plan.filter(|plan| values || !plan.has_values) {
             (view.plan, view.plan_at) = (Some(plan.text), Some(time(plan.at_s)));
         }
     }

@@ -100,6 +100,29 @@ fn a_slow_statement_is_a_line_with_its_times() {
 }
 
 #[test]
+fn the_times_say_who_waited_for_whom() {
+    let database = TestDatabase::new("slow_split");
+    let weir = start(&database, "slow_log: {over: 200ms, file: {path: slow.log}}\n", "");
+    let mut holders: Vec<Raw> = (0..3).map(|_| weir.login(&database.name)).collect();
+    holders.iter_mut().for_each(|holder| assert_eq!(holder.query("begin").error, None));
+    let mut client = weir.login(&database.name);
+    client.start_query("select now() as queued");
+    wait_for("it waits for a server", || weir.metric("pgweir_clients_waiting", &[]) == 1.0);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(holders[0].query("commit").error, None);
+    assert_eq!(client.reply().error, None);
+    let line = &about(&weir, "slow.log", "as queued", 1)[0];
+    assert!(ms(line, "queue_ms") >= 300.0 && ms(line, "server_ms") < 200.0, "{line}");
+    // More than the sockets on the way hold, and a client that is in no hurry.
+    client.start_query("select repeat('x', 1000) as large from generate_series(1, 30000)");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(client.reply().rows.len(), 30_000);
+    let line = &about(&weir, "slow.log", "as large", 1)[0];
+    assert!(ms(line, "client_ms") >= 300.0, "{line}");
+    assert!(line["rows"] == 30_000 && line["bytes"].as_u64() > Some(30_000_000), "{line}");
+}
+
+#[test]
 fn rules_decide_while_it_runs() {
     let database = TestDatabase::new("slow_rules");
     let weir = start(&database, "slow_log: {over: 1h, file: {path: slow.log}}\n", "");

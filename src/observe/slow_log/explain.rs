@@ -50,6 +50,8 @@ pub struct Plan {
     pub text: String,
     /// Unix time.
     pub at_s: u64,
+    /// Values of a call may stand in it.
+    pub has_values: bool,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +97,10 @@ impl Explains {
     pub fn serve(&self, now_s: u64, mut ask: impl FnMut(&ExplainWanted) -> Result<String, String>) {
         while let Some(wanted) = self.next() {
             match ask(&wanted) {
-                Ok(plan) => self.keep(wanted.key, plan, now_s),
+                Ok(text) => {
+                    let has_values = wanted.parameters.is_some();
+                    self.keep(wanted.key, Plan { text, at_s: now_s, has_values });
+                }
                 Err(error) => {
                     let shape = format!("{:016x}", wanted.key.fingerprint);
                     tracing::warn!(shape, "no plan of a slow statement: {error}");
@@ -105,15 +110,16 @@ impl Explains {
     }
 
     /// Keeps the plan of a shape.
-    pub fn keep(&self, key: Key, mut text: String, at_s: u64) {
+    pub fn keep(&self, key: Key, mut plan: Plan) {
         let mut inner = self.inner();
         if inner.plans.len() >= PLANS_MAX && !inner.plans.contains_key(&key) {
             let oldest = inner.plans.iter().min_by_key(|(_, plan)| plan.at_s).map(|(key, _)| key.clone());
             oldest.map(|oldest| inner.plans.remove(&oldest));
         }
+        let text = &mut plan.text;
         let end = (0..=PLAN_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
         text.truncate(end.unwrap_or(0));
-        inner.plans.insert(key, Plan { text, at_s });
+        inner.plans.insert(key, plan);
     }
 
     pub fn plan(&self, key: &Key) -> Option<Plan> {
@@ -162,7 +168,8 @@ mod tests {
             1 => Ok("Seq Scan".to_owned()),
             _ => Err("permission denied".to_owned()),
         });
-        assert_eq!(explains.plan(&key(1)), Some(Plan { text: "Seq Scan".to_owned(), at_s: 77 }));
+        let plan = Plan { text: "Seq Scan".to_owned(), at_s: 77, has_values: false };
+        assert_eq!(explains.plan(&key(1)), Some(plan));
         assert_eq!((explains.plan(&key(2)), explains.next()), (None, None));
     }
 
@@ -172,7 +179,8 @@ mod tests {
         (0..1000).for_each(|at| want(&explains, at, now));
         assert_eq!(std::iter::from_fn(|| explains.next()).count(), WANTED_MAX);
         for at in 0..=PLANS_MAX as u64 {
-            explains.keep(key(at), "ö".repeat(PLAN_MAX), at);
+            let plan = Plan { text: "ö".repeat(PLAN_MAX), at_s: at, has_values: false };
+            explains.keep(key(at), plan);
         }
         assert_eq!(explains.plan(&key(0)), None);
         assert_eq!(explains.plan(&key(1)).map(|plan| plan.text.len()), Some(PLAN_MAX));
