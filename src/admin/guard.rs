@@ -41,7 +41,7 @@ pub(super) struct Peer {
 pub(super) async fn guard(
     State(shared): State<Arc<Shared>>,
     Extension(peer): Extension<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let caller = Caller {
@@ -61,7 +61,11 @@ pub(super) async fn guard(
     let mut response = match who {
         Err(refusal) => *refusal,
         Ok(who) if acts => caller.act(who, request, next).await,
-        Ok(_) => within(next.run(request)).await,
+        Ok(who) => {
+            // What an answer shows may depend on the role.
+            who.map(|known| request.extensions_mut().insert(known));
+            within(next.run(request)).await
+        }
     };
     add_headers(&mut response);
     response

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+use super::Role;
+use super::access::Known;
 use super::api::failure;
 use super::state::Shared;
 use crate::observe::facts::Book;
@@ -29,11 +31,13 @@ pub(super) struct Wanted {
     user: Option<String>,
     /// A part of the statement's text, in any case, or its shape.
     filter: Option<String>,
+    /// Show plans, where there are any.
+    plans: bool,
 }
 
 impl Default for Wanted {
     fn default() -> Self {
-        Wanted { sort: Sort::TotalTime, limit: 50, database: None, user: None, filter: None }
+        Wanted { sort: Sort::TotalTime, limit: 50, database: None, user: None, filter: None, plans: false }
     }
 }
 
@@ -79,16 +83,24 @@ struct View {
     client_ms: f64,
     first_seen: String,
     last_seen: String,
+    /// Values of one call, for whoever may act on the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_at: Option<String>,
 }
 
 pub(super) async fn queries(
     State(shared): State<Arc<Shared>>,
+    known: Option<Extension<Known>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
     let Query(wanted) = match wanted {
         Ok(wanted) => wanted,
         Err(rejection) => {
-            let hint = "sort, limit, database, user and filter may be given; sort is total_time, mean_time, \
+            let hint = "sort, limit, database, user, filter and plans may be given; sort is total_time, mean_time, \
                         max_time, p99_time, queue_time, server_time, client_time, calls, errors, rows, bytes \
                         or last_seen";
             return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
@@ -101,7 +113,16 @@ pub(super) async fn queries(
     let matching = rows.len();
     rows.sort_by_cached_key(|row| std::cmp::Reverse(weight(row, wanted.sort)));
     rows.truncate(wanted.limit.min(LIMIT_MAX));
-    let queries: Vec<View> = rows.iter().map(|row| view(row, &shared.registry.facts)).collect();
+    let values = known.is_some_and(|Extension(known)| known.role >= Role::Operator);
+    let mut queries: Vec<View> = rows.iter().map(|row| view(row, &shared.registry.facts)).collect();
+    for (view, row) in queries.iter_mut().zip(&rows) {
+        view.parameters = row.sample.as_deref().filter(|_| values).map(str::to_owned);
+        let explains = &shared.registry.slow_log.explains;
+        let plan = wanted.plans.then(|| explains.plan(&row.key)).flatten();
+        if let Some(plan) = plan.filter(|plan| values || !plan.has_values) {
+            (view.plan, view.plan_at) = (Some(plan.text), Some(time(plan.at_s)));
+        }
+    }
     let answer = serde_json::json!({
         "shapes": shapes,
         "matching": matching,
@@ -141,9 +162,10 @@ pub(super) async fn nplus1(
     };
     let mut findings = shared.registry.findings.list();
     let found = findings.len();
+    let silenced = shared.registry.findings.every().len().saturating_sub(found);
     findings.retain(|finding| which.database.as_ref().is_none_or(|wanted| *wanted == finding.database));
     findings.truncate(which.limit.min(LIMIT_MAX));
-    Json(serde_json::json!({"found": found, "findings": findings})).into_response()
+    Json(serde_json::json!({"found": found, "silenced": silenced, "findings": findings})).into_response()
 }
 
 fn matches(row: &Row, wanted: &Wanted) -> bool {
@@ -201,6 +223,9 @@ fn view(row: &Row, facts: &Book) -> View {
         client_ms: ms(totals.client_us),
         first_seen: time(totals.first_s),
         last_seen: time(totals.last_s),
+        parameters: None,
+        plan: None,
+        plan_at: None,
     }
 }
 

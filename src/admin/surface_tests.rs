@@ -153,6 +153,32 @@ fn metrics_health_and_the_page_are_readable_by_anybody_who_reaches_the_port() {
 }
 
 #[test]
+fn values_of_statements_are_for_operators() {
+    use crate::observe::ledger::Key;
+    use crate::observe::slow_log::explain::Plan;
+    let surface = surface(tokens(), |_| ());
+    let key = |fingerprint| Key { database: "app".into(), user: "ann".into(), fingerprint };
+    let plan = |has_values| Plan { text: "Seq Scan".to_owned(), at_s: 0, has_values };
+    let ledger = &surface.registry.ledger;
+    ledger.allow_samples(true);
+    for fingerprint in [1, 2] {
+        ledger.enter(key(fingerprint), "select $1").keep_sample(|| "'hers'".to_owned());
+        surface.registry.slow_log.explains.keep(key(fingerprint), plan(fingerprint == 2));
+    }
+    let ask = |fingerprint, token| {
+        let path = format!("GET /api/database/queries?plans=true&filter={fingerprint:016x}");
+        let query = surface.ask_as(&path, token).json()["queries"][0].clone();
+        (query["parameters"].clone(), query["plan"].clone(), query["plan_at"].is_string())
+    };
+    let (none, hers, scan) = (serde_json::Value::Null, "'hers'".into(), "Seq Scan".into());
+    assert_eq!(ask(1, VIEWER), (none.clone(), serde_json::Value::clone(&scan), true));
+    assert_eq!(ask(2, VIEWER), (none.clone(), none, false));
+    assert_eq!(ask(2, OPERATOR), (hers, scan, true));
+    let plain = surface.ask_as("GET /api/database/queries", OPERATOR).json();
+    assert!(plain["queries"][0]["plan"].is_null());
+}
+
+#[test]
 fn readiness_follows_the_proxy_and_says_why_not() {
     let surface = surface(vec![], |_| ());
     assert_eq!(surface.ask("GET /readyz").status, 200);

@@ -49,8 +49,7 @@ enum Command {
     Run(Run),
     Check(Check),
     Demo(Demo),
-    /// Print the JSON Schema of the settings file, for editors.
-    Schema,
+    Schema(Schema),
     Completions(Completions),
     #[command(subcommand)]
     Report(report::Report),
@@ -99,15 +98,27 @@ Examples:
 
 Signals: SIGHUP reads the settings again. SIGTERM ends when transactions have ended, a second one at once.";
 
-/// Check a settings file and list every mistake.
+/// Print the JSON Schema of the settings file, for editors.
+#[derive(Debug, Args)]
+struct Schema {
+    /// The schema of rule files instead.
+    #[arg(long)]
+    rules: bool,
+}
+
+/// Check a settings file, and the rules that it names, and list every mistake.
 ///
 /// Each mistake is printed as file:line:column: key: what is wrong. The same check runs at start and at
 /// each reload. Exit code 0: no mistakes; 1: mistakes.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("checked").required(true).args(["config", "rules"]))]
 struct Check {
     /// The settings file.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    /// A folder of rule files by itself.
+    #[arg(long, value_name = "DIR")]
+    rules: Option<PathBuf>,
 }
 
 /// Show pgweir at work on a throw-away PostgreSQL with sample data.
@@ -166,7 +177,7 @@ enum Token {
 pub fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Run(run) => outcome(start(run)),
-        Command::Check(check) => outcome(describe(&check.config).and_then(|text| print(&text))),
+        Command::Check(check) => outcome(check.run().and_then(|text| print(&text))),
         Command::Demo(demo) => demo::main(demo::Options {
             once: demo.once,
             pg_bin: demo.pg_bin,
@@ -175,7 +186,8 @@ pub fn main() -> ExitCode {
             listen: demo.listen,
             admin: demo.admin,
         }),
-        Command::Schema => outcome(print(&config::schema_text())),
+        Command::Schema(Schema { rules: true }) => outcome(print(&config::rules_schema_text())),
+        Command::Schema(Schema { rules: false }) => outcome(print(&config::schema_text())),
         Command::Completions(completions) => {
             let mut script = Vec::new();
             clap_complete::generate(completions.shell, &mut CommandLine::command(), "pgweir", &mut script);
@@ -203,15 +215,30 @@ fn start(run: Run) -> Result<(), String> {
 }
 
 fn load(path: &Path) -> Result<Settings, String> {
-    config::load(path).map_err(|mistakes| {
-        let count = match mistakes.len() {
-            1 => "1 mistake".to_owned(),
-            n => format!("{n} mistakes"),
-        };
-        let mut lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        lines.push(format!("{count} in {}", path.display()));
-        lines.join("\n")
-    })
+    config::load(path).map_err(|mistakes| list(&mistakes, path))
+}
+
+fn list(mistakes: &[config::Mistake], path: &Path) -> String {
+    let count = match mistakes.len() {
+        1 => "1 mistake".to_owned(),
+        n => format!("{n} mistakes"),
+    };
+    let mut lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    lines.push(format!("{count} in {}", path.display()));
+    lines.join("\n")
+}
+
+impl Check {
+    fn run(&self) -> Result<String, String> {
+        match (&self.config, &self.rules) {
+            (Some(path), _) => describe(path),
+            (None, Some(folder)) => {
+                config::load_rules(folder, Path::new("")).map_err(|mistakes| list(&mistakes, folder))?;
+                Ok(format!("{}: no mistakes\n", folder.display()))
+            }
+            (None, None) => Err("one of --config and --rules is needed".to_owned()),
+        }
+    }
 }
 
 /// What a settings file without mistakes would run.
@@ -296,12 +323,15 @@ mod tests {
     fn the_names_of_the_contract_exist() {
         for line in [
             "check --config a",
+            "check --rules d",
+            "schema --rules",
             "demo",
             "demo --once --pg-bin d --fetch-postgres --listen 127.0.0.1:1 --admin 127.0.0.1:2",
             "demo --upstream postgres://h",
             "schema",
             "completions zsh",
             "report queries",
+            "report queries --plan 00000000000000ff",
             "report nplus1 --fail-on proved --admin 127.0.0.1:1",
             "report queries --sort p99-time --limit 5 --filter x --json --admin 127.0.0.1:1 --token-file t",
             "explain --config a --json x",

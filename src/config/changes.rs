@@ -41,7 +41,14 @@ pub fn explain_changes(old: &Settings, new: &Settings) -> Vec<String> {
     value("timeouts", &old.timeouts, &new.timeouts, &mut lines);
     value("limits", &old.limits, &new.limits, &mut lines);
     value("log", &old.log, &new.log, &mut lines);
-    value("rules", &old.rules, &new.rules, &mut lines);
+    value("rules", &old.rules_folder, &new.rules_folder, &mut lines);
+    let sections = [
+        ("observe", (&old.rules.observe, &old.rules.probe) != (&new.rules.observe, &new.rules.probe)),
+        ("slow_log", old.rules.slow_log != new.rules.slow_log),
+        ("nplus1", old.rules.nplus1 != new.rules.nplus1),
+    ];
+    let differing = sections.iter().filter(|(_, differs)| *differs);
+    lines.extend(differing.map(|(name, _)| format!("rules, {name}: changed")));
     lines
 }
 

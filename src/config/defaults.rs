@@ -31,7 +31,7 @@ fn loopback() -> IpAddr {
 }
 
 /// A count of the rooms as the mirror has it. Defaults are far below the bound.
-fn count(value: usize) -> u32 {
+pub fn count(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 

@@ -30,7 +30,7 @@ pub struct File {
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub log: Log,
-    /// The folder of rule files; it is watched. Default: no rules.
+    /// The folder of rule files; it is watched. Default: every rule has its default.
     pub rules: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Values that people write in a form of their own: durations such as `30s`, and `auto`.
+//! Values that people write in a form of their own: durations such as `30s`, sizes such as `64MB`, and `auto`.
 //! Knows nothing of files or of what the values are for.
 
 use std::borrow::Cow;
@@ -160,6 +160,69 @@ impl JsonSchema for Workers {
     }
 }
 
+/// Bytes: `64kB`, `64MB`, `1GB`; units as PostgreSQL's, in steps of 1024.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size(pub u64);
+
+impl Size {
+    /// No file of pgweir's own is larger.
+    const MOST: u64 = 1 << 40;
+
+    /// Reads the text form. `Err` says what is expected.
+    pub fn parse(text: &str) -> Result<Size, String> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let shift = match unit {
+            "kB" => 10,
+            "MB" => 20,
+            "GB" => 30,
+            _ => return Err("expected a size such as 64kB, 64MB or 1GB, a whole number with its unit".into()),
+        };
+        let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+        match bytes {
+            Some(bytes) if (1..=Self::MOST).contains(&bytes) => Ok(Size(bytes)),
+            _ => Err("expected a size from 1kB to 1024GB".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Size {
+    /// The shortest form that `parse` reads back to the same size.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 >> 10 {
+            kb if kb.is_multiple_of(1 << 20) => write!(f, "{}GB", kb >> 20),
+            kb if kb.is_multiple_of(1 << 10) => write!(f, "{}MB", kb >> 10),
+            kb => write!(f, "{kb}kB"),
+        }
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+        Size::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A whole number with its unit: 64kB, 64MB, 1GB.",
+            "type": "string",
+            "pattern": "^[0-9]+(kB|MB|GB)$",
+        })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum NumberOrText {
@@ -197,9 +260,24 @@ mod tests {
         }
 
         #[test]
+        fn sizes_survive_a_round_trip(kb in 1u64..1 << 30) {
+            prop_assert_eq!(Size::parse(&Size(kb << 10).to_string()), Ok(Size(kb << 10)));
+        }
+
+        #[test]
         fn no_text_panics(text in ".*") {
+            let _ = Size::parse(&text);
             let _ = Human::parse(&text);
             let _ = Workers::parse(&text);
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(Size::parse("64MB"), Ok(Size(64 << 20)));
+        assert_eq!(Size::parse("1kB"), Ok(Size(1024)));
+        for bad in ["", "64", "MB", "64mb", "0kB", "1.5GB", "2000GB", "99999999999999999999MB"] {
+            assert!(Size::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -9,6 +9,7 @@ mod mistake;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod resolve;
+pub mod rules;
 mod schema;
 mod strict;
 mod upstream;
@@ -29,7 +30,8 @@ use std::sync::Arc;
 pub use changes::explain_changes;
 pub use defaults::{ADMIN_PORT, LISTEN_PORT};
 pub use mistake::Mistake;
-pub use schema::schema_text;
+pub use rules::{Rules, load_rules};
+pub use schema::{rules_schema_text, schema_text};
 pub use upstream::from_upstream;
 pub use yaml::parse;
 
@@ -37,7 +39,6 @@ use crate::admin::AdminSettings;
 use crate::auth::AuthSettings;
 use crate::observe::LogSettings;
 use crate::pool::settings::DatabaseSettings;
-use crate::probe::ProbeSettings;
 use crate::session::limits::{Limits, Timeouts};
 use crate::tls::ClientTls;
 
@@ -54,10 +55,9 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub log: LogSettings,
-    /// pgweir's own questions to the databases.
-    pub probe: ProbeSettings,
-    /// The folder of rule files.
-    pub rules: Option<PathBuf>,
+    pub rules: Rules,
+    /// The folder that they were read from; `None`: they are the defaults.
+    pub rules_folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

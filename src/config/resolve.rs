@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use super::file::{self, File};
 use super::human::Human;
+use super::rules::{self, Rules};
 use super::strict::Report;
 use super::yaml::Node;
 use super::{ListenSettings, Settings, users};
 use crate::admin::{AdminSettings, Role, TokenSettings};
+use crate::auth::AuthSettings;
 use crate::observe::{LogFormat, LogSettings};
 use crate::pool::settings::{DatabaseSettings, PoolMode, PoolSettings, ServerAddress};
 use crate::session::limits::{Limits, Timeouts};
@@ -27,7 +29,8 @@ pub fn resolve(file: &File, tree: &Node, folder: &Path, report: &mut Report) -> 
         context.wrong(&["admin", "port"], "the same address and port as listen; choose another");
     }
     let auth = users::auth(&mut context, file);
-    let rules = file.rules.as_ref().map(|name| context.folder(&["rules"], name));
+    let rules_folder = file.rules.as_ref().map(|name| context.folder(&["rules"], name));
+    let rules = rules_folder.as_deref().map_or_else(Rules::default, |rules| context.rules(rules, &auth));
     Settings {
         listen,
         admin,
@@ -37,8 +40,8 @@ pub fn resolve(file: &File, tree: &Node, folder: &Path, report: &mut Report) -> 
         timeouts: timeouts(&file.timeouts),
         limits: limits(&file.limits),
         log: log(&mut context, &file.log),
-        probe: Default::default(),
         rules,
+        rules_folder,
     }
 }
 
@@ -54,7 +57,40 @@ pub struct Context<'a> {
     pub report: &'a mut Report,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Relative paths start at `folder`.
+    pub fn new(tree: &'a Node, folder: &'a Path, report: &'a mut Report) -> Self {
+        Context { tree, folder, report }
+    }
+
+    /// The rule files, unless the folder itself is wrong already.
+    fn rules(&mut self, folder: &Path, auth: &AuthSettings) -> Rules {
+        if self.report.touches("rules") {
+            return Rules::default();
+        }
+        match rules::load_rules(folder, self.folder) {
+            Err(mut mistakes) => {
+                self.report.mistakes.append(&mut mistakes);
+                Rules::default()
+            }
+            Ok(rules) => {
+                let users = auth.users.keys().map(String::as_str);
+                self.report.mistakes.extend(rules::check_names(&rules, users, folder));
+                rules
+            }
+        }
+    }
+
+    /// A file that pgweir makes where there is none; its folder must exist.
+    pub fn new_file(&mut self, path: &[&str], name: &str) -> PathBuf {
+        let full = self.path(name);
+        // A bare name has the empty parent, which is the working folder.
+        let parent = full.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if full.is_dir() || !parent.is_none_or(Path::is_dir) {
+            self.wrong(path, format!("{} cannot be a file; its folder must exist", full.display()));
+        }
+        full
+    }
     /// Reports a mistake at `path`, unless something there is reported already.
     pub fn wrong(&mut self, path: &[&str], message: impl Into<String>) {
         let name = path.join(".");
@@ -120,15 +156,7 @@ fn admin(context: &mut Context<'_>, admin: &file::Admin) -> AdminSettings {
     let tls = admin.tls.as_ref().map(|tls| {
         (context.file(&["admin", "tls", "cert"], &tls.cert), context.file(&["admin", "tls", "key"], &tls.key))
     });
-    let audit_log = admin.audit_log.as_ref().map(|name| {
-        let full = context.path(name);
-        let parent = full.parent().unwrap_or(Path::new("/"));
-        if full.is_dir() || !parent.is_dir() {
-            let message = format!("{} cannot be a file; its folder must exist", full.display());
-            context.wrong(&["admin", "audit_log"], message);
-        }
-        full
-    });
+    let audit_log = admin.audit_log.as_ref().map(|name| context.new_file(&["admin", "audit_log"], name));
     AdminSettings {
         address: admin.address,
         port: admin.port,

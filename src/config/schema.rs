@@ -1,16 +1,30 @@
-//! The JSON Schema of pgweir.yaml, for editors and for `strict`. Made from the mirror in `file`.
+//! The JSON Schemas of pgweir.yaml and of the rules, for editors and for `strict`. Made from the mirrors.
 
 use schemars::Schema;
 use schemars::transform::{RecursiveTransform, Transform};
 use serde_json::{Map, Value};
 
 use super::file::File;
+use super::rules::RuleFile;
 
-/// The schema as a value.
+/// The schema of pgweir.yaml as a value.
 pub fn schema() -> Value {
-    let mut schema = schemars::schema_for!(File);
+    finish(schemars::schema_for!(File))
+}
+
+/// The schema of rule files as a value.
+pub fn rules() -> Value {
+    finish(schemars::schema_for!(RuleFile))
+}
+
+fn finish(mut schema: Schema) -> Value {
     RecursiveTransform(without_null).transform(&mut schema);
     schema.to_value()
+}
+
+/// The schema of rule files as `pgweir schema --rules` prints it.
+pub fn rules_schema_text() -> String {
+    format!("{:#}\n", rules())
 }
 
 /// The schema as `pgweir schema` prints it: indented, with a line end.

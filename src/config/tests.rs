@@ -77,7 +77,8 @@ rules: rules                            # folder of rule files, watched
     assert_eq!(app.pool, PoolSettings::default());
     let secret = settings.auth.users["app"].secret.as_ref();
     assert!(secret == Some(&Secret::Plain("secret".to_owned())));
-    assert_eq!(settings.rules, Some(folder.path().join("rules")));
+    assert_eq!(settings.rules_folder, Some(folder.path().join("rules")));
+    assert_eq!(settings.rules, Rules::default());
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn what_is_left_out_has_the_defaults_of_the_rooms() {
     assert_eq!(settings.limits, Limits::default());
     assert_eq!(settings.log, LogSettings::default());
     assert_eq!(settings.auth.method, AuthMethod::Scram);
-    assert_eq!(settings.rules, None);
+    assert_eq!((&settings.rules, &settings.rules_folder), (&Rules::default(), &None));
     // A section whose keys are all commented out is an empty one.
     assert_eq!(good(&format!("{SMALL}timeouts:\nlog:\n")), settings);
 }
@@ -129,7 +130,7 @@ fn the_shipped_example_is_true() {
     assert!(missing.is_empty(), "not in deploy/pgweir.yaml: {missing:?}");
 }
 
-fn missing_keys(
+pub(super) fn missing_keys(
     root: &serde_json::Value,
     schema: &serde_json::Value,
     tree: &yaml::Node,

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::human::Workers;
 use super::mistake::nearest;
 use super::resolve::{cores, server_address};
+use super::rules::{Rules, load_rules};
 use super::{ListenSettings, Settings};
 use crate::admin::AdminSettings;
 use crate::auth::{AuthSettings, Secret, UserSettings};
@@ -46,7 +47,12 @@ pub fn from_upstream(
             folder.display()
         ));
     }
-    Ok(upstream.settings(listen, admin, rules))
+    let read = match &rules {
+        None => Rules::default(),
+        Some(folder) => load_rules(folder, Path::new(""))
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?,
+    };
+    Ok(Settings { rules: read, rules_folder: rules, ..upstream.settings(listen, admin) })
 }
 
 /// What a URL says, decoded.
@@ -126,7 +132,7 @@ impl Upstream {
         })
     }
 
-    fn settings(self, listen: SocketAddr, admin: SocketAddr, rules: Option<PathBuf>) -> Settings {
+    fn settings(self, listen: SocketAddr, admin: SocketAddr) -> Settings {
         let mut any =
             DatabaseSettings { servers: self.servers, tls: self.tls, ..DatabaseSettings::default() };
         if let Some(connect) = self.connect {
@@ -154,8 +160,8 @@ impl Upstream {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             log: LogSettings::default(),
-            probe: Default::default(),
-            rules,
+            rules: Rules::default(),
+            rules_folder: None,
         }
     }
 }

@@ -47,8 +47,8 @@ pub fn for_tour(upstream: &Upstream, listen: SocketAddr, admin: SocketAddr) -> S
         limits: Limits::default(),
         // The screen belongs to the tour; what is wrong still shows.
         log: LogSettings { level: "warn".to_owned(), ..Default::default() },
-        probe: Default::default(),
-        rules: None,
+        rules: Default::default(),
+        rules_folder: None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::catalogs::Catalogs;
 use super::facts::Book;
 use super::findings::Findings;
 use super::ledger::{Entry, Key, Ledger};
+use super::slow_log::SlowLog;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -182,6 +183,8 @@ pub struct Registry {
     pub findings: Findings,
     /// What is known of the databases.
     pub catalogs: Catalogs,
+    /// Statements that were slow.
+    pub slow_log: SlowLog,
 }
 
 impl Registry {

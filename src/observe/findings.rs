@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::slow_log::threshold::names_table;
+
 /// Findings kept. An application has dozens; more would not be read.
 const FINDINGS_MAX: usize = 1_000;
 
@@ -15,6 +17,7 @@ const RECENT_MAX: usize = 20;
 
 /// One loop, as often as it was met.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Finding {
     /// Stable over restarts and versions: database, shape and what kind of loop it is decide it.
     pub id: String,
@@ -54,6 +57,27 @@ pub struct Finding {
     pub last_seen_s: u64,
 }
 
+/// A finding that nobody wants to hear of. Exactly one of them is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// A finding's id.
+    Finding(String),
+    /// The fingerprint of what is repeated.
+    Shape(u64),
+    /// A table of the repeated statement.
+    Table(String),
+}
+
+impl Silence {
+    fn covers(&self, finding: &Finding) -> bool {
+        match self {
+            Silence::Finding(id) => *id == finding.id,
+            Silence::Shape(shape) => finding.shape == format!("{shape:016x}"),
+            Silence::Table(table) => names_table(&finding.statement, table),
+        }
+    }
+}
+
 /// One episode for the findings.
 #[derive(Debug, Clone, Default)]
 pub struct Met {
@@ -80,6 +104,7 @@ pub struct Met {
 #[derive(Debug, Default)]
 pub struct Findings {
     all: Mutex<HashMap<String, Finding>>,
+    silence: Mutex<Vec<Silence>>,
     classes: Mutex<BTreeMap<&'static str, Tally>>,
     /// Statements of sessions that were not watched, because too many were at the same time.
     pub unwatched: AtomicU64,
@@ -128,7 +153,25 @@ impl Findings {
         });
         finding.add(met);
         let newly = known.is_none() || (known == Some(false) && finding.proved);
-        newly.then(|| finding.clone())
+        (newly && !self.is_silenced(finding)).then(|| finding.clone())
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Vec<Silence>> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_silenced(&self, finding: &Finding) -> bool {
+        self.silence().iter().any(|silence| silence.covers(finding))
+    }
+
+    /// What nobody wants to hear of from now on. It is still met and counted.
+    pub fn set_silence(&self, silence: Vec<Silence>) {
+        *self.silence() = silence;
+    }
+
+    /// Every finding, silenced ones too, in no order; for a file.
+    pub fn every(&self) -> Vec<Finding> {
+        self.all().values().cloned().collect()
     }
 
     /// Puts in what an earlier process found.
@@ -140,9 +183,10 @@ impl Findings {
         }
     }
 
-    /// The costliest first.
+    /// The costliest first; without those that are silenced.
     pub fn list(&self) -> Vec<Finding> {
-        let mut list: Vec<Finding> = self.all().values().cloned().collect();
+        let mut list = self.every();
+        list.retain(|finding| !self.is_silenced(finding));
         list.sort_by(|one, two| two.time_ms.total_cmp(&one.time_ms).then_with(|| one.id.cmp(&two.id)));
         list
     }
@@ -238,6 +282,35 @@ mod tests {
         later.remember(findings.list());
         assert!(later.note(met("counted", false)).is_none());
         assert_eq!(later.list()[0].episodes, 5);
+    }
+
+    #[test]
+    fn a_silenced_loop_is_met_and_not_told() {
+        let findings = Findings::default();
+        let id = findings.note(met("counted", false)).expect("it is new").id;
+        for silence in [Silence::Finding(id), Silence::Shape(7), Silence::Table("t".to_owned())] {
+            findings.set_silence(vec![silence.clone()]);
+            let table = Met { statement: "select a from t".to_owned(), ..met("counted", false) };
+            let others = Findings::default();
+            others.set_silence(vec![silence]);
+            assert_eq!(others.note(table), None);
+            assert_eq!((others.list().len(), others.every().len()), (0, 1));
+        }
+        findings.set_silence(Vec::new());
+        assert_eq!(findings.list().len(), 1);
+    }
+
+    #[test]
+    fn findings_survive_their_form_as_text() {
+        let findings = Findings::default();
+        for class in ["proved", "write_loop"] {
+            findings.note(Met { group: class, ..met(class, true) });
+        }
+        let text = serde_json::to_string(&findings.list()).unwrap();
+        let later = Findings::default();
+        later.remember(serde_json::from_str(&text).unwrap());
+        assert_eq!(later.list(), findings.list());
+        assert_eq!(later.list().len(), 2);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::counters::Counter;
 use super::latency::{Distribution, Latency};
+use super::slow_log::threshold::{Judge, NEVER};
 
 /// Whose shape it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +34,10 @@ pub struct Entry {
     first_s: AtomicU64,
     last_s: AtomicU64,
     latency: Latency,
+    /// From which time on it is slow.
+    slow_us: AtomicU64,
+    /// Values of one call, for people, where the settings allow to keep them.
+    sample: Mutex<Option<Box<str>>>,
     gone: AtomicBool,
 }
 
@@ -73,6 +78,8 @@ impl Entry {
             first_s: AtomicU64::new(0),
             last_s: AtomicU64::new(0),
             latency: Latency::default(),
+            slow_us: AtomicU64::new(NEVER),
+            sample: Mutex::default(),
             gone: AtomicBool::new(false),
         }
     }
@@ -110,6 +117,22 @@ impl Entry {
     #[inline]
     pub fn is_gone(&self) -> bool {
         self.gone.load(Relaxed)
+    }
+
+    /// Slow is what takes longer, µs.
+    #[inline]
+    pub fn slow_us(&self) -> u64 {
+        self.slow_us.load(Relaxed)
+    }
+
+    /// Keeps the values of one call if there are none; `values` is asked only then.
+    pub fn keep_sample(&self, values: impl FnOnce() -> String) {
+        let mut sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
+        sample.get_or_insert_with(|| values().into());
+    }
+
+    fn sample(&self) -> Option<Box<str>> {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn add_to(&self, totals: &mut Totals) {
@@ -176,18 +199,26 @@ pub struct Row {
     pub key: Key,
     pub text: Arc<str>,
     pub totals: Totals,
+    /// Values of one call of this process.
+    pub sample: Option<Box<str>>,
 }
 
 /// One shape: what it came to before this process, and an entry for each worker that saw it.
+#[derive(Clone)]
 struct Record {
     text: Arc<str>,
-    before: Totals,
+    before: Arc<Totals>,
     entries: Vec<Arc<Entry>>,
 }
 
 impl Record {
+    fn set_threshold(&self, judge: &Judge, key: &Key) {
+        let over_us = judge.verdict(key, &self.text, || self.totals()).over_us;
+        self.entries.iter().for_each(|entry| entry.slow_us.store(over_us, Relaxed));
+    }
+
     fn totals(&self) -> Totals {
-        let mut totals = self.before.clone();
+        let mut totals = Totals::clone(&self.before);
         self.entries.iter().for_each(|entry| entry.add_to(&mut totals));
         totals
     }
@@ -205,6 +236,10 @@ const CUT: &str = " …";
 /// All shapes of this process.
 pub struct Ledger {
     records: Mutex<HashMap<Key, Record>>,
+    /// Says what is slow.
+    judge: RwLock<Arc<Judge>>,
+    /// Readers may see values.
+    samples: AtomicBool,
     max: AtomicUsize,
     evicted: AtomicU64,
 }
@@ -217,7 +252,13 @@ impl std::fmt::Debug for Ledger {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Ledger { records: Mutex::default(), max: AtomicUsize::new(SHAPES_MAX), evicted: AtomicU64::new(0) }
+        Ledger {
+            records: Mutex::default(),
+            judge: RwLock::default(),
+            samples: AtomicBool::new(false),
+            max: AtomicUsize::new(SHAPES_MAX),
+            evicted: AtomicU64::new(0),
+        }
     }
 }
 
@@ -235,11 +276,12 @@ impl Ledger {
         }
         let record = records.entry(key.clone()).or_insert_with(|| Record {
             text: shortened(text).into(),
-            before: Totals::default(),
+            before: Arc::default(),
             entries: Vec::new(),
         });
         let entry = Arc::new(Entry::new(key, record.text.clone()));
         record.entries.push(entry.clone());
+        record.set_threshold(&self.judge(), &entry.key);
         entry
     }
 
@@ -266,13 +308,49 @@ impl Ledger {
 
     /// Every shape, in no order.
     pub fn rows(&self) -> Vec<Row> {
-        let records = self.records();
-        let row = |(key, record): (&Key, &Record)| Row {
-            key: key.clone(),
-            text: record.text.clone(),
+        let samples = self.samples.load(Relaxed);
+        let row = |(key, record): (Key, Record)| Row {
             totals: record.totals(),
+            sample: record.entries.iter().filter(|_| samples).find_map(|entry| entry.sample()),
+            key,
+            text: record.text,
         };
-        records.iter().map(row).collect()
+        self.all().into_iter().map(row).collect()
+    }
+
+    /// Everything, to be looked at without the lock: adding up takes longer than a worker should wait.
+    fn all(&self) -> Vec<(Key, Record)> {
+        self.records().iter().map(|(key, record)| (key.clone(), record.clone())).collect()
+    }
+
+    fn judge(&self) -> Arc<Judge> {
+        self.judge.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other rules of what is slow, for every shape.
+    pub fn set_judge(&self, judge: Judge) {
+        *self.judge.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(judge);
+        let judge = self.judge();
+        self.all().iter().for_each(|(key, record)| record.set_threshold(&judge, key));
+    }
+
+    /// Looks again at thresholds that depend on what a shape took until now.
+    pub fn judge_anew(&self) {
+        let judge = self.judge();
+        if judge.is_relative() {
+            self.all().iter().for_each(|(key, record)| record.set_threshold(&judge, key));
+        }
+    }
+
+    /// Whether values of calls may be shown. What was kept before goes when they may not.
+    pub fn allow_samples(&self, allow: bool) {
+        self.samples.store(allow, Relaxed);
+        if allow {
+            return;
+        }
+        for entry in self.records().values().flat_map(|record| &record.entries) {
+            *entry.sample.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Puts in what an earlier process counted.
@@ -282,8 +360,9 @@ impl Ledger {
             if !records.contains_key(&row.key) {
                 self.make_room(&mut records);
             }
-            let fresh = || Record { text: row.text, before: Totals::default(), entries: Vec::new() };
-            records.entry(row.key).or_insert_with(fresh).before.add(&row.totals);
+            let fresh = || Record { text: row.text, before: Arc::default(), entries: Vec::new() };
+            let record = records.entry(row.key).or_insert_with(fresh);
+            Arc::make_mut(&mut record.before).add(&row.totals);
         }
     }
 
@@ -325,47 +404,5 @@ fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(fingerprint: u64) -> Key {
-        Key { database: "app".into(), user: "app".into(), fingerprint }
-    }
-
-    fn took(us: u64) -> Outcome {
-        Outcome { call: true, rows: 2, bytes: 10, server_us: us, ..Outcome::default() }
-    }
-
-    #[test]
-    fn workers_add_up_and_so_does_what_was_before() {
-        let ledger = Ledger::default();
-        let (one, two) = (ledger.enter(key(1), "select $1"), ledger.enter(key(1), "select $1"));
-        one.record(&took(100), 50);
-        two.record(&Outcome { queue_us: 7, client_us: 3, ..took(200) }, 60);
-        two.record(&Outcome { failed: true, server_us: 5, ..Outcome::default() }, 61);
-        ledger.remember(ledger.rows());
-        let [row] = &ledger.rows()[..] else { panic!("one shape") };
-        let totals = &row.totals;
-        assert_eq!((totals.calls, totals.errors, totals.rows, totals.bytes), (4, 2, 8, 40));
-        assert_eq!((totals.queue_us, totals.server_us, totals.client_us), (14, 610, 6));
-        assert_eq!((totals.max_us, totals.first_s, totals.last_s), (210, 50, 61));
-        assert!((200..=250).contains(&totals.latency.percentile(0.99)));
-    }
-
-    #[test]
-    fn the_least_useful_shapes_make_room() {
-        let ledger = Ledger::default();
-        ledger.set_max(20);
-        let entries: Vec<_> = (0..20)
-            .map(|fingerprint| {
-                let entry = ledger.enter(key(fingerprint), "x");
-                entry.record(&took(1 + fingerprint), 1);
-                entry
-            })
-            .collect();
-        ledger.enter(key(99), "y");
-        assert!(entries[0].is_gone() && entries[1].is_gone());
-        assert!(!entries[2].is_gone() && !entries[19].is_gone());
-        assert_eq!((ledger.shapes(), ledger.evicted()), (19, 2));
-    }
-}
+#[path = "ledger_tests.rs"]
+mod tests;

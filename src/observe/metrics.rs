@@ -291,6 +291,17 @@ fn render_process_wide(page: &mut Page, registry: &Registry) {
         "Statements not looked at for loops, because too many sessions were at work at the same time.",
         registry.findings.unwatched.load(Relaxed),
     );
+    let slow = &registry.slow_log.counts;
+    for (name, help, count) in [
+        ("pgweir_slow_statements_total", "Statements that took longer than their threshold.", &slow.seen),
+        ("pgweir_slow_log_written_total", "Of these, written to the slow-query log.", &slow.written),
+        ("pgweir_slow_log_suppressed_total", "Left out by its limits of lines per minute.", &slow.suppressed),
+        ("pgweir_slow_log_dropped_total", "Left out because its writer did not keep up.", &slow.dropped),
+        ("pgweir_slow_log_write_errors_total", "Lines that could not be written.", &slow.write_errors),
+        ("pgweir_slow_log_rotations_total", "Times its file was moved aside.", &slow.rotations),
+    ] {
+        counter(name, help, count.load(Relaxed));
+    }
     let dropped = registry.log_lines_dropped.load(Relaxed) + log::lines_dropped();
     counter(
         "pgweir_log_lines_dropped_total",

@@ -1,4 +1,4 @@
-//! What happened: counters that sessions bump, histograms, metrics, log set-up.
+//! What happened: counters that sessions bump, histograms, the ledger, slow statements, metrics, log set-up.
 
 pub mod catalogs;
 pub mod counters;
@@ -10,8 +10,12 @@ pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod process;
+pub mod settings;
+pub mod slow_log;
 pub mod state;
 pub mod story;
+
+pub use settings::{ObserveSettings, StatePlace, StateSettings};
 
 /// Where and how logs are written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,14 +1,17 @@
-//! The ledger over restarts: a small file of JSON lines, one shape each, written whole and put in place at
-//! once. Holds shapes and totals, no value of any statement.
+//! Ledger and findings over restarts: a small file of JSON lines, one shape or finding each, written whole and
+//! put in place at once. Holds shapes and totals, no value of any statement.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::findings::{Finding, Findings};
 use super::latency::Distribution;
 use super::ledger::{Key, Ledger, Row, Totals};
+use super::settings::StatePlace;
 
 /// The first line says what the file is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,10 +19,30 @@ struct Heading {
     pgweir_state: u32,
 }
 
-const VERSION: u32 = 1;
+/// Another version is refused, so a change of the lines needs another number.
+const VERSION: u32 = 2;
 
-/// Longer lines are no shape of ours; texts are kept to 4 KiB.
-const LINE_MAX: usize = 64 * 1024;
+/// Longer lines are none of ours; of texts 4 KiB are kept, and a finding has two.
+const LINE_MAX: usize = 256 * 1024;
+
+/// Whether this build can keep the state there.
+///
+/// # Errors
+/// What to do instead.
+pub fn available(place: &StatePlace) -> Result<(), &'static str> {
+    match place {
+        StatePlace::Off | StatePlace::File(_) => Ok(()),
+        StatePlace::Postgres { .. } => Err("not available in this build; use observe.state.file"),
+    }
+}
+
+/// A line behind the first.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Kept {
+    Shape(Line),
+    Finding(Box<Finding>),
+}
 
 /// One shape as it is kept, in a file or in a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,18 +66,23 @@ pub struct Line {
     pub latency: Vec<(u16, u64)>,
 }
 
-/// Writes the ledger to `path`, by way of a file beside it. Returns how many shapes.
+/// Writes ledger and findings to `path`, by way of a file beside it. Returns how many shapes.
 ///
 /// # Errors
 /// The folder or the file cannot be written; what was there before stays.
-pub fn save(ledger: &Ledger, path: &Path) -> io::Result<usize> {
+pub fn save(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usize> {
     let rows = ledger.rows();
-    let beside = path.with_extension("new");
-    let mut file = BufWriter::new(File::create(&beside)?);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    // Statements are nobody else's business.
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = BufWriter::new(file);
     serde_json::to_writer(&mut file, &Heading { pgweir_state: VERSION })?;
-    for row in &rows {
+    let shapes = rows.iter().map(|row| Kept::Shape(line(row)));
+    let found = findings.every().into_iter().map(|finding| Kept::Finding(Box::new(finding)));
+    for line in shapes.chain(found) {
         file.write_all(b"\n")?;
-        serde_json::to_writer(&mut file, &line(row))?;
+        serde_json::to_writer(&mut file, &line)?;
     }
     file.write_all(b"\n")?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
@@ -62,11 +90,12 @@ pub fn save(ledger: &Ledger, path: &Path) -> io::Result<usize> {
     Ok(rows.len())
 }
 
-/// Puts what an earlier process saved into the ledger. Returns how many shapes; none if there is no file.
+/// Puts what an earlier process saved into ledger and findings. Returns how many shapes; none if there is no
+/// file.
 ///
 /// # Errors
 /// The file cannot be read or is not one of ours. Nothing is remembered then.
-pub fn load(ledger: &Ledger, path: &Path) -> io::Result<usize> {
+pub fn load(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usize> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -78,15 +107,20 @@ pub fn load(ledger: &Ledger, path: &Path) -> io::Result<usize> {
         let what = format!("version {} of a state file is not known", heading.pgweir_state);
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut found) = (Vec::new(), Vec::new());
     for text in lines {
         let text = text?;
-        if text.len() <= LINE_MAX {
-            rows.extend(row(serde_json::from_str(&text)?));
+        if text.len() > LINE_MAX {
+            continue;
+        }
+        match serde_json::from_str(&text)? {
+            Kept::Shape(shape) => rows.extend(row(shape)),
+            Kept::Finding(finding) => found.push(*finding),
         }
     }
     let count = rows.len();
     ledger.remember(rows);
+    findings.remember(found);
     Ok(count)
 }
 
@@ -118,6 +152,7 @@ pub fn row(line: Line) -> Option<Row> {
     Some(Row {
         key: Key { database: line.database.into(), user: line.user.into(), fingerprint },
         text: line.text.into(),
+        sample: None,
         totals: Totals {
             calls: line.calls,
             errors: line.errors,
@@ -136,30 +171,36 @@ pub fn row(line: Line) -> Option<Row> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::findings::Met;
     use super::super::ledger::Outcome;
     use super::*;
 
     #[test]
     fn what_is_saved_is_loaded() {
-        let (folder, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+        let (folder, ledger, findings) =
+            (tempfile::tempdir().unwrap(), Ledger::default(), Findings::default());
         let path = folder.path().join("pgweir.state");
-        assert_eq!(load(&ledger, &path).unwrap(), 0);
+        assert_eq!(load(&ledger, &findings, &path).unwrap(), 0);
         let key = Key { database: "app".into(), user: "me".into(), fingerprint: u64::MAX };
         let entry = ledger.enter(key, "select \"a\nb\" from t where x = $1");
         entry.record(&Outcome { call: true, rows: 3, server_us: 1234, ..Outcome::default() }, 77);
-        assert_eq!(save(&ledger, &path).unwrap(), 1);
-        let later = Ledger::default();
-        assert_eq!(load(&later, &path).unwrap(), 1);
+        findings.note(Met { class: "nested", proved: true, n: 12, time_us: 77, ..Met::default() });
+        assert_eq!(save(&ledger, &findings, &path).unwrap(), 1);
+        let (later, again) = (Ledger::default(), Findings::default());
+        assert_eq!(load(&later, &again, &path).unwrap(), 1);
         assert_eq!(later.rows(), ledger.rows());
+        assert_eq!(again.list(), findings.list());
+        assert_eq!(again.list().len(), 1);
     }
 
     #[test]
     fn a_foreign_file_is_refused_and_nothing_remembered() {
-        let (folder, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+        let (folder, ledger, findings) =
+            (tempfile::tempdir().unwrap(), Ledger::default(), Findings::default());
         let path = folder.path().join("x");
-        for text in ["", "hello", "{\"pgweir_state\":9}\n", "{\"pgweir_state\":1}\n{\"database\":1}\n"] {
+        for text in ["", "hello", "{\"pgweir_state\":1}\n", "{\"pgweir_state\":2}\n{\"kind\":\"shape\"}\n"] {
             fs::write(&path, text).unwrap();
-            assert!(load(&ledger, &path).is_err(), "{text}");
+            assert!(load(&ledger, &findings, &path).is_err(), "{text}");
         }
         assert_eq!(ledger.shapes(), 0);
     }

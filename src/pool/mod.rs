@@ -13,3 +13,4 @@ pub mod settings;
 pub mod shape;
 pub mod share;
 pub mod statement;
+pub mod values;

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::values::{self, Values};
 use crate::observe::ledger::Entry;
 use crate::sql::dialect::{self, Library};
 use crate::sql::kind::{self, Kind};
@@ -34,6 +35,8 @@ pub struct Known {
     pub shapes: Shapes,
     /// Of the values in the text itself.
     pub marks: Marks,
+    /// These values, where somebody wants them and the text is one statement.
+    pub values: Option<Rc<Values>>,
     text: Box<[u8]>,
     standard_strings: bool,
 }
@@ -83,6 +86,8 @@ pub const READ_MAX: usize = 64 * 1024;
 pub struct Reader {
     /// Whether statements are observed at all.
     pub on: bool,
+    /// Whether their values are kept for people to read.
+    pub values: bool,
     shaper: Shaper,
     texts: HashMap<u64, Rc<Known>, foldhash::fast::RandomState>,
     hasher: foldhash::fast::RandomState,
@@ -94,6 +99,7 @@ impl Default for Reader {
     fn default() -> Self {
         Reader {
             on: true,
+            values: false,
             shaper: Shaper::default(),
             texts: HashMap::default(),
             hasher: Default::default(),
@@ -129,6 +135,14 @@ impl Reader {
         known
     }
 
+    /// Observes from now on, or no more. What was read before is read again when it comes again.
+    pub fn observe(&mut self, on: bool, values: bool) {
+        (self.on, self.values) = (on, values);
+        self.texts.clear();
+        self.seen.fill(0);
+        self.shapes.clear();
+    }
+
     fn understand(&mut self, text: &[u8], standard_strings: bool) -> Known {
         let traits = sql::traits(text);
         let mut known = Known { traits, standard_strings, ..Known::default() };
@@ -139,7 +153,14 @@ impl Reader {
         shaper.shapes(text, standard_strings, |seen| {
             known.shapes.add(find(shapes, &seen, text));
             seen.holes.iter().for_each(|hole| note(&mut known.marks, text, hole));
+            if self.values {
+                let kept = Rc::make_mut(known.values.get_or_insert_default());
+                seen.holes.iter().for_each(|hole| keep(kept, text, hole));
+            }
         });
+        if matches!(known.shapes, Shapes::Several(_)) {
+            known.values = None;
+        }
         known
     }
 
@@ -167,6 +188,15 @@ fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>, sent: &[u8]) -> Rc<
     });
     shapes.insert(seen.fingerprint, shape.clone());
     shape
+}
+
+/// A value that stands in the text, as it is written there, for people.
+fn keep(kept: &mut Values, text: &[u8], hole: &Hole) {
+    let value = text.get(hole.start as usize..hole.end as usize).unwrap_or_default();
+    match hole.kind {
+        HoleKind::Parameter(_) => {}
+        _ => values::add_text(kept, value),
+    }
 }
 
 /// Values that stand in the text. Parameters come with each Bind.

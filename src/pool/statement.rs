@@ -119,6 +119,14 @@ impl Interner {
         Rc::new(self.build(text, types, context, false, unnamed))
     }
 
+    /// Observes statements from now on, or no more. What clients hold already stays as it was read.
+    pub fn observe(&mut self, on: bool, values: bool) {
+        if (on, values) != (self.reader.on, self.reader.values) {
+            self.reader.observe(on, values);
+            self.known.clear();
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.known.len()
     }
@@ -156,6 +164,23 @@ mod tests {
         assert_ne!(interner.shared(b"select 1", b"\0\0", at(0, 1)).expect("short").id, one.id);
         assert_ne!(interner.private(b"select 1", b"\0\0", at(0, 0), false).id, one.id);
         assert!(interner.shared(&[b'x'; TEXT_MAX + 1], b"\0\0", at(0, 0)).is_none());
+    }
+
+    #[test]
+    fn nothing_is_read_for_its_shape_while_nobody_observes() {
+        use super::super::shape::Shapes;
+        let mut interner = Interner::new(Rc::default());
+        let context = Context { meaning: 0, epoch: 0, standard_strings: true };
+        let mut ask = |on: Option<bool>| {
+            on.iter().for_each(|on| interner.observe(*on, false));
+            let one = interner.shared(b"select 1", b"\0\0", context).expect("short");
+            let two = interner.reader.read(b"select 1", true);
+            [&one.known.shapes, &two.shapes].map(|shapes| matches!(shapes, Shapes::None))
+        };
+        assert_eq!(ask(None), [false, false]);
+        assert_eq!(ask(Some(false)), [true, true], "what was known before is forgotten");
+        assert_eq!(ask(None), [true, true]);
+        assert_eq!(ask(Some(true)), [false, false]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct ProbeSettings {
     pub user: Option<String>,
     /// The catalog is read again after this, and when the schema was changed through pgweir. Default 5 min.
     pub refresh: Duration,
-    /// No question of pgweir's takes longer. Default 10 s.
+    /// No question of pgweir's takes longer. Default 5 s.
     pub statement_timeout: Duration,
 }
 
@@ -46,7 +46,7 @@ impl Default for ProbeSettings {
             enabled: true,
             user: None,
             refresh: Duration::from_secs(300),
-            statement_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(5),
         }
     }
 }

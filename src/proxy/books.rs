@@ -94,6 +94,12 @@ impl Drive {
         }
         if let Some(entry) = &*held {
             entry.record(&outcome, self.worker.unix_s());
+            if let Some(values) = &done.values {
+                self.note_values(entry, values);
+            }
+            if outcome.total_us() > entry.slow_us() {
+                self.note_slow(entry, done, outcome);
+            }
         }
     }
 

@@ -175,7 +175,7 @@ impl Bases {
                 self.hub.registry.catalogs.forget(&name);
             }
         }
-        if !live.settings.probe.enabled {
+        if !live.settings.rules.probe.enabled {
             // Their connections go with them; an errand under way keeps its own.
             return self.bases.clear();
         }
@@ -196,7 +196,7 @@ impl Bases {
                 queries,
                 epoch,
                 generation: live.generation,
-                refresh: live.settings.probe.refresh,
+                refresh: live.settings.rules.probe.refresh,
             };
             if base.schedule().begin(Instant::now(), &look) {
                 tokio::spawn(async move { base.refresh().await });
@@ -270,7 +270,7 @@ impl Base {
             tls,
             connect: settings.pool.connect,
         };
-        let probe = Arc::new(Probe::new(target, &live.settings.probe)?);
+        let probe = Arc::new(Probe::new(target, &live.settings.rules.probe)?);
         *held = Some(Held { generation: live.generation, login, probe: probe.clone() });
         Ok(probe)
     }

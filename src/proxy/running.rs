@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::hub::{Hub, Live, Mail};
+use super::keeping::{self, Keeper, Word};
 use super::worker::Worker;
 use super::{listen, probing, report};
 use crate::admin::{AdminHandle, Answer, Fabric, PoolView};
@@ -31,6 +33,7 @@ pub struct Running {
     reloader: Arc<Reloader>,
     /// Reads shapes in the background.
     parser: JoinHandle<()>,
+    keeper: Keeper,
 }
 
 /// Starts workers, listeners and the admin surface.
@@ -52,9 +55,12 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
     let (admin, count) = (settings.admin.clone(), settings.workers.max(1));
     let (mailboxes, letters): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     let hub = Hub::new(Live::build(settings, 0)?, mailboxes);
+    keeping::apply(&hub.registry, &hub.live().settings.rules);
+    let keeper = Keeper::start(hub.clone())?;
     let reloader = Arc::new(Reloader {
         hub: hub.clone(),
         path: reload_from,
+        keeper: Mutex::new(keeper.words()),
         generation: Mutex::new(0),
         admin: OnceLock::new(),
     });
@@ -74,7 +80,7 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
     let parser = crate::observe::facts::start(hub.registry.clone());
     let parser = parser.map_err(|error| format!("cannot start the parser's thread: {error}"))?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
-    Ok(Running { listen: address, admin, hub, workers, probe, parser, _socket: socket, reloader })
+    Ok(Running { listen: address, admin, hub, workers, probe, parser, keeper, _socket: socket, reloader })
 }
 
 type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
@@ -151,6 +157,7 @@ impl Running {
         if self.parser.join().is_err() {
             tracing::error!("the parser had panicked");
         }
+        self.keeper.finish();
         // Last, so that `/readyz` tells of the end while there is anything to end.
         if let Some(handle) = self.reloader.take_admin() {
             handle.shutdown();
@@ -243,19 +250,37 @@ async fn until_told(running: &Running, path: Option<PathBuf>) -> Result<(), Stri
     }
 }
 
-/// When the settings file and the certificates were written, and how long they are.
-fn stamps(running: &Running, path: Option<&Path>) -> Vec<Option<(SystemTime, u64)>> {
+/// A file, when it was written and how long it is.
+type Stamp = (PathBuf, SystemTime, u64);
+
+/// The settings file, the certificates and the rule files.
+fn stamps(running: &Running, path: Option<&Path>) -> Vec<Option<Stamp>> {
     let live = running.hub.live();
     let tls = live.settings.listen.tls.as_ref();
     let certificates =
         tls.into_iter().flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]);
-    let files = path.into_iter().chain(certificates.flatten().map(PathBuf::as_path));
-    files
+    let rules = live.settings.rules_folder.as_deref().map(config::rules::files).unwrap_or_default();
+    let named = path.map(Path::to_owned).into_iter().chain(certificates.flatten().cloned());
+    named
+        .chain(rules)
         .map(|file| {
-            let meta = std::fs::metadata(file).ok()?;
-            Some((meta.modified().ok()?, meta.len()))
+            let meta = std::fs::metadata(&file).ok()?;
+            Some((file, meta.modified().ok()?, meta.len()))
         })
         .collect()
+}
+
+/// The rules alone, read again, where the other settings have no file.
+fn read_rules(old: &Settings) -> Result<Settings, String> {
+    let mut settings = old.clone();
+    if let Some(folder) = &old.rules_folder {
+        settings.rules = config::load_rules(folder, Path::new("")).map_err(lines)?;
+    }
+    Ok(settings)
+}
+
+fn lines(mistakes: Vec<config::Mistake>) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn log_reload(outcome: Result<(), String>) {
@@ -268,6 +293,8 @@ fn log_reload(outcome: Result<(), String>) {
 struct Reloader {
     hub: Arc<Hub>,
     path: Option<PathBuf>,
+    /// Hears of changes.
+    keeper: Mutex<Sender<Word>>,
     generation: Mutex<u64>,
     admin: OnceLock<Mutex<Option<AdminHandle>>>,
 }
@@ -290,17 +317,18 @@ impl Reloader {
         let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.hub.live();
         let new = match &self.path {
-            None => old.settings.clone(),
-            Some(path) => config::load(path).map_err(|mistakes| {
-                mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-            })?,
+            None => read_rules(&old.settings)?,
+            Some(path) => config::load(path).map_err(lines)?,
         };
         let changes = config::explain_changes(&old.settings, &new);
         crate::observe::log::set_level(&new.log.level)?;
         let live = Live::build(new, *generation + 1)?;
         self.reload_admin(&live.settings)?;
         *generation += 1;
+        keeping::apply(&self.hub.registry, &live.settings.rules);
         self.hub.replace(live);
+        // It fails only when the thread has ended, and then nothing is kept any more.
+        let _ = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).send(Word::Look);
         tracing::info!(
             "settings reloaded: {}",
             if changes.is_empty() { "nothing changed".into() } else { changes.join("; ") }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::drive::Drive;
 use super::worker::Worker;
 use crate::coalesce::episode::{Class, Episode};
+use crate::coalesce::unit::Watch;
 use crate::observe::findings::Met;
 use crate::pool::lend::Pool;
 use crate::pool::shape::Shape;
@@ -26,7 +27,8 @@ impl Drive {
             return;
         }
         let Some(thresholds) = self.worker.thresholds.get() else {
-            return notes.asks.clear();
+            notes.asks.clear();
+            return self.look_away();
         };
         if !self.watch.is_watching() && self.worker.watched.get() >= WATCHED_MAX {
             self.worker.hub.registry.findings.unwatched.fetch_add(notes.asks.len() as u64, Relaxed);
@@ -99,6 +101,14 @@ impl Drive {
         if let Some(thresholds) = self.worker.thresholds.get() {
             let ended = self.watch.end(&thresholds);
             self.report(ended);
+        }
+        self.look_away();
+    }
+
+    /// Forgets what is remembered of the unit of work.
+    fn look_away(&mut self) {
+        if self.watch.is_watching() {
+            self.watch = Watch::default();
         }
         self.note_watching();
     }

@@ -19,7 +19,7 @@ pub(super) fn login(
     if let Some(user) = wanted {
         return Ok(hub.server_login(live, user));
     }
-    if let Some(user) = &live.settings.probe.user {
+    if let Some(user) = &live.settings.rules.probe.user {
         return match live.user(user) {
             Some(_) => Ok(hub.server_login(live, user)),
             None => Err(ProbeError::NoLogin(format!(

@@ -48,6 +48,8 @@ pub struct Worker {
     pub bursts: RefCell<Bursts>,
     /// Sessions whose statements are remembered at present.
     pub watched: Cell<usize>,
+    /// Values of one call are kept with each shape.
+    pub samples: Cell<bool>,
     /// Clients came or went since memory was last given back.
     churned: Cell<bool>,
     /// Told when pgweir begins to end.
@@ -59,6 +61,7 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(index: usize, hub: Arc<Hub>) -> Rc<Self> {
+        let rules = hub.live().settings.rules.clone();
         Rc::new(Worker {
             index,
             hub,
@@ -71,9 +74,10 @@ impl Worker {
             // Ids of different workers never meet.
             next_statement: Rc::new(Cell::new((index as u64) << 40)),
             doors: RefCell::default(),
-            thresholds: Cell::new(Some(Thresholds::default())),
+            thresholds: Cell::new(rules.thresholds()),
             bursts: RefCell::default(),
             watched: Cell::new(0),
+            samples: Cell::new(rules.observe.parameters),
             churned: Cell::new(false),
             draining: tokio::sync::Notify::new(),
             started: Instant::now(),
@@ -190,7 +194,9 @@ impl Worker {
         let config = self.config(&self.hub.live(), database, user)?;
         let counters = Arc::new(PoolCounters::new(database, user));
         self.hub.registry.register(counters.clone());
-        let interner = Interner::new(self.next_statement.clone());
+        let mut interner = Interner::new(self.next_statement.clone());
+        let rules = &self.hub.live().settings.rules;
+        interner.observe(rules.observe.enabled, rules.wants_values());
         let shared = self.hub.shared(database, user);
         let pool = Pool::new((database, user), config, shared, self.clock.clone(), (counters, interner));
         self.pools.borrow_mut().insert(key, pool.clone());
@@ -213,7 +219,11 @@ impl Worker {
 
     fn reload(&self) {
         let live = self.hub.live();
+        let rules = &live.settings.rules;
+        self.thresholds.set(rules.thresholds());
+        self.samples.set(rules.observe.parameters);
         self.each_pool(|pool| {
+            pool.interner.borrow_mut().observe(rules.observe.enabled, rules.wants_values());
             let Some(config) = self.config(&live, &pool.database, &pool.user) else {
                 return;
             };

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use super::exchange::Kind;
 use super::{Desk, Session};
 use crate::pool::settings::PoolMode;
-use crate::pool::shape::{Known, Shape};
+use crate::pool::shape::{Known, Shape, Shapes};
+use crate::pool::values::{self, Values};
 use crate::sql::mark::{self, Marks};
 use crate::wire::client::Bind;
 use crate::wire::server::tag;
@@ -36,6 +37,8 @@ pub struct Done {
     pub waited_us: u64,
     pub server_us: u64,
     pub sqlstate: Option<[u8; 5]>,
+    /// Its values, where some setting wants them.
+    pub values: Option<Rc<Values>>,
 }
 
 /// What a step has to tell. The shell empties it after each.
@@ -57,6 +60,7 @@ pub struct Asked {
     pub rows_max: u32,
     /// Not the first Execute of its portal.
     pub again: bool,
+    pub values: Option<Rc<Values>>,
 }
 
 /// What the session remembers for its accounts.
@@ -78,6 +82,7 @@ pub struct Account {
     pub waited_us: u64,
     /// What the values of the last Bind were.
     marks: Marks,
+    values: Option<Rc<Values>>,
 }
 
 type Portals = HashMap<Box<[u8]>, (Rc<Known>, bool), foldhash::fast::RandomState>;
@@ -87,13 +92,18 @@ const PORTALS_MAX: usize = 64;
 
 impl Session {
     /// A Bind of a known statement was sent.
-    pub(super) fn account_bind(&mut self, bind: Bind<'_>, known: &Rc<Known>) {
-        let account = &mut self.account;
-        if matches!(known.shapes, crate::pool::shape::Shapes::None) {
+    pub(super) fn account_bind(&mut self, bind: Bind<'_>, known: &Rc<Known>, desk: &Desk<'_>) {
+        let (account, reader) = (&mut self.account, &desk.interner.reader);
+        if !reader.on || matches!(known.shapes, Shapes::None) {
             account.bound = None;
             return;
         }
         account.marks = marks_of(bind, known.marks);
+        if reader.values && bind.portal.is_empty() {
+            let mut values = known.values.as_deref().cloned().unwrap_or_default();
+            values::add_parameters(&mut values, bind);
+            account.values = Some(Rc::new(values));
+        }
         if bind.portal.is_empty() {
             (account.bound, account.ran) = (Some(known.clone()), false);
             return;
@@ -121,19 +131,21 @@ impl Session {
             return;
         };
         let marks = account.marks;
-        self.account_ask(known, marks, rows_max, again, desk);
+        // Of named portals the values are not kept; the last Bind may have been another one's.
+        let values = if portal.is_empty() { account.values.take() } else { None };
+        self.account_ask(known, (marks, values), rows_max, again, desk);
     }
 
     /// A statement was queued: notes it on the question at the queue's end.
     pub(super) fn account_ask(
         &mut self,
         known: Rc<Known>,
-        marks: Marks,
+        (marks, values): (Marks, Option<Rc<Values>>),
         rows_max: u32,
         again: bool,
         desk: &mut Desk<'_>,
     ) {
-        let Some(shape) = known.shapes.get(0) else {
+        let Some(shape) = known.shapes.get(0).filter(|_| desk.interner.reader.on) else {
             return;
         };
         if !again {
@@ -141,7 +153,7 @@ impl Session {
         }
         let waited_us = u32::try_from(std::mem::take(&mut self.account.waited_us)).unwrap_or(u32::MAX);
         if let Some(item) = self.exchange.queue.back_mut() {
-            item.asked = Asked { known: Some(known), at_us: desk.now_us, waited_us, rows_max, again };
+            item.asked = Asked { known: Some(known), at_us: desk.now_us, waited_us, rows_max, again, values };
         }
     }
 
@@ -164,8 +176,9 @@ impl Session {
         let started = asked.map_or(0, |asked| asked.at_us).max(account.ended_us);
         account.ended_us = desk.now_us;
         account.part += 1;
-        let Some((asked, shape)) =
-            asked.and_then(|asked| Some((asked, asked.known.as_ref()?.shapes.get(part)?)))
+        let Some((asked, shape)) = asked
+            .and_then(|asked| Some((asked, asked.known.as_ref()?.shapes.get(part)?)))
+            .filter(|_| desk.interner.reader.on)
         else {
             return;
         };
@@ -184,6 +197,7 @@ impl Session {
             waited_us: if part == 0 { asked.waited_us.into() } else { 0 },
             server_us: desk.now_us.saturating_sub(started),
             sqlstate: failed,
+            values: asked.values.clone(),
         });
     }
 

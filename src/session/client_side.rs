@@ -261,8 +261,8 @@ impl Session {
         if self.mode == PoolMode::Session {
             self.pass(input, frame, desk);
             self.exchange.push(Kind::Query);
-            let marks = known.marks;
-            return self.account_ask(known, marks, 0, false, desk);
+            let values = (known.marks, known.values.clone());
+            return self.account_ask(known, values, 0, false, desk);
         }
         let slot = desk.memory.as_mut().and_then(|memory| memory.unnamed.take());
         let dropped = self.prepared.put(b"", None);
@@ -279,8 +279,8 @@ impl Session {
             }
         }
         self.exchange.push(Kind::Query);
-        let marks = known.marks;
-        self.account_ask(known, marks, 0, false, desk);
+        let values = (known.marks, known.values.clone());
+        self.account_ask(known, values, 0, false, desk);
         if let Some((name, statement)) = taken {
             self.note_undo(&name, Some(statement));
         }

@@ -152,7 +152,7 @@ impl Session {
                 self.pass_asking(input, frame, Kind::Bind, desk);
                 let known = |bind: &Bind<'_>| Some(self.prepared.get(bind.statement)?.known.clone());
                 if let Some((bind, known)) = bind.and_then(|bind| Some((bind, known(&bind)?))) {
-                    self.account_bind(bind, &known);
+                    self.account_bind(bind, &known, desk);
                 }
                 return;
             }
@@ -177,7 +177,7 @@ impl Session {
         self.client_pass = missing;
         self.exchange.push(Kind::Bind);
         self.note_statement(statement.id, bind.statement);
-        self.account_bind(bind, &statement.known);
+        self.account_bind(bind, &statement.known, desk);
         if let Some(item) = self.exchange.queue.back_mut() {
             item.asked.known = Some(statement.known.clone());
         }

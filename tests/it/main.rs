@@ -23,4 +23,6 @@ mod probing;
 mod queues;
 mod raw;
 mod rawclient;
+mod rules;
+mod slow_log;
 mod support;

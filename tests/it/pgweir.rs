@@ -89,8 +89,8 @@ pub fn settings(cluster: &Cluster, mode: PoolMode) -> Settings {
         timeouts: Timeouts { shutdown: Duration::from_secs(5), ..Default::default() },
         limits: Limits::default(),
         log: LogSettings { level: "warn".to_owned(), ..Default::default() },
-        probe: Default::default(),
-        rules: None,
+        rules: Default::default(),
+        rules_folder: None,
     }
 }
 

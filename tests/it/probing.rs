@@ -304,7 +304,7 @@ async fn without_rights_there_is_a_note_and_traffic() {
     let user = UserSettings { secret: Some(Secret::Plain("wrong".into())), ..UserSettings::default() };
     let weir = Pgweir::start(PoolMode::Transaction, |settings| {
         settings.auth.users.extend(BTreeMap::from([("broken".to_owned(), user)]));
-        settings.probe.user = Some("broken".to_owned());
+        settings.rules.probe.user = Some("broken".to_owned());
     });
     let client = connect(&weir.url(database.name())).await;
     let path = format!("/api/database/catalog?database={}", database.name());

@@ -328,3 +328,18 @@ pub fn extended(text: &str) -> Vec<u8> {
     bytes.extend(framed(b'S', b""));
     bytes
 }
+
+/// The same of a statement with parameters, as text.
+pub fn bound(text: &str, values: &[&str]) -> Vec<u8> {
+    let mut body = [&b"\0\0\0\0"[..], &(values.len() as i16).to_be_bytes()].concat();
+    for value in values {
+        body.extend_from_slice(&(value.len() as i32).to_be_bytes());
+        body.extend_from_slice(value.as_bytes());
+    }
+    body.extend_from_slice(b"\0\0");
+    let mut bytes = framed(b'P', format!("\0{text}\0\0\0").as_bytes());
+    bytes.extend(framed(b'B', &body));
+    bytes.extend(framed(b'E', b"\0\0\0\0\0"));
+    bytes.extend(framed(b'S', b""));
+    bytes
+}

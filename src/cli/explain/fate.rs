@@ -4,6 +4,8 @@
 use super::{Statement, subject};
 use crate::config::Settings;
 use crate::observe::facts::Known;
+use crate::observe::slow_log::settings::{Limit, SlowLogSettings};
+use crate::observe::slow_log::threshold::names_table;
 use crate::sql::Traits;
 use crate::sql::class::Class;
 use crate::sql::facts::{Facts, Operand, Predicate};
@@ -71,15 +73,33 @@ fn loops(kind: Kind) -> &'static str {
     }
 }
 
-/// Thresholds come from rules; whoever reads them has shape, tables and settings here.
-fn slow_log(_statement: &Statement, settings: Option<&Settings>) -> String {
-    match settings {
-        None => "its thresholds are in the rules; --config says which are in force".to_owned(),
-        Some(Settings { rules: None, .. }) => "the settings name no folder of rules".to_owned(),
-        Some(Settings { rules: Some(folder), .. }) => {
-            format!("its thresholds are in the rules in {}", folder.display())
+/// The threshold in general, and the rules that are about this statement.
+fn slow_log(statement: &Statement, settings: Option<&Settings>) -> String {
+    let slow = settings.map_or_else(SlowLogSettings::default, |settings| settings.rules.slow_log.clone());
+    if !slow.enabled {
+        return "off by the rules".to_owned();
+    }
+    let about = slow.rules.iter().filter(|rule| {
+        rule.shape.is_none_or(|shape| shape == statement.fingerprint)
+            && rule.table.as_ref().is_none_or(|table| names_table(&statement.canonical, table))
+    });
+    let mut said = format!("slow beyond {}", humantime::format_duration(slow.over));
+    for rule in about {
+        said.push_str("; ");
+        said.push_str(&match rule.limit {
+            Limit::Never => "never slow".to_owned(),
+            Limit::Over(over) => format!("beyond {}", humantime::format_duration(over)),
+            Limit::P99 { times, .. } => format!("beyond {times} times its own 99th percentile"),
+        });
+        let whose = [("in database", &rule.database), ("for user", &rule.user), ("on table", &rule.table)];
+        for (what, name) in whose {
+            name.iter().for_each(|name| said.push_str(&format!(" {what} {name}")));
         }
     }
+    if settings.is_none() {
+        said.push_str(" by default; --config says what is in force");
+    }
+    said
 }
 
 /// What the facts show for a capability that is still to come.

@@ -39,6 +39,9 @@ pub struct Queries {
     /// Print statements whole, however long.
     #[arg(long)]
     wide: bool,
+    /// Print this shape's statement and its latest plan (slow_log.explain in the rules asks for plans).
+    #[arg(long, value_name = "SHAPE", conflicts_with = "filter")]
+    plan: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -65,11 +68,38 @@ impl Queries {
         parameters.extend(self.database.map(|database| ("database", database)));
         parameters.extend(self.user.map(|user| ("user", user)));
         parameters.extend(self.filter.map(|filter| ("filter", filter)));
+        parameters.extend(self.plan.iter().map(|shape| ("filter", shape.to_lowercase())));
+        parameters.extend(self.plan.iter().map(|_| ("plans", "true".to_owned())));
         let answer = self.ask.get("/api/database/queries", &parameters)?;
         if self.ask.json {
             return Ok(format!("{answer:#}\n"));
         }
-        Ok(table(&answer, self.wide))
+        match self.plan {
+            Some(shape) => plans(&answer, &shape),
+            None => Ok(table(&answer, self.wide)),
+        }
+    }
+}
+
+/// A shape's statement and plan, for each database and user that runs it.
+fn plans(answer: &Value, shape: &str) -> Result<String, String> {
+    let mut text = String::new();
+    for query in answer["queries"].as_array().into_iter().flatten() {
+        let word = |key: &str| query[key].as_str().unwrap_or_default();
+        if word("shape").eq_ignore_ascii_case(shape) {
+            let plan = match query["plan"].as_str() {
+                Some(plan) => format!("plan of {}:\n{}", word("plan_at"), plan.trim_end()),
+                None => {
+                    "no plan was asked for yet; slow_log.explain in the rules says when one is".to_owned()
+                }
+            };
+            let (database, user) = (word("database"), word("user"));
+            text.push_str(&format!("{shape}  {database}/{user}\n{}\n\n{plan}\n\n", word("statement")));
+        }
+    }
+    match text.is_empty() {
+        true => Err(format!("no shape {shape} is in the ledger; `pgweir report queries` lists them")),
+        false => Ok(text),
     }
 }
 
@@ -141,6 +171,16 @@ fn row(query: &Value, wide: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_stands_below_its_statement() {
+        let query = serde_json::json!({"shape": "00000000000000ff", "database": "app", "user": "me",
+            "statement": "select 1", "plan": "Result\n", "plan_at": "2026-01-01T00:00:00Z"});
+        let answer = serde_json::json!({"queries": [query]});
+        let text = plans(&answer, "00000000000000FF").unwrap();
+        assert!(text.contains("app/me\nselect 1\n\nplan of 2026-01-01T00:00:00Z:\nResult\n"), "{text}");
+        assert!(plans(&answer, "01").unwrap_err().contains("no shape 01"));
+    }
 
     #[test]
     fn a_table_is_readable_and_cuts_long_statements() {

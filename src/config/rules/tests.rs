@@ -1,0 +1,287 @@
+//! Rule files: what they become, every mistake with its place, and that the shipped ones are the defaults.
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::tests::{SMALL, load_in};
+use crate::config::{rules_schema_text, yaml};
+use crate::observe::StatePlace;
+use crate::observe::slow_log::settings::{FileSettings, Limit};
+
+fn load(files: &[(&str, &str)]) -> Result<Rules, Vec<String>> {
+    let base = tempfile::tempdir().unwrap();
+    let folder = base.path().join("rules");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    load_rules(&folder, base.path()).map_err(|mistakes| {
+        let prefix = format!("{}/", folder.display());
+        let outer = format!("{}/", base.path().display());
+        mistakes.iter().map(|found| found.to_string().replace(&prefix, "").replace(&outer, "")).collect()
+    })
+}
+
+fn good(text: &str) -> Rules {
+    load(&[("a.yaml", text)]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+}
+
+/// A file with one mistake, and how its line starts.
+const MISTAKES: &[(&str, &str)] = &[
+    ("slow_logs: {}\n", "a.yaml:1:1: slow_logs: unknown key; did you mean slow_log?"),
+    ("colour: {}\n", "a.yaml:1:1: colour: unknown key; the keys here are nplus1, observe, slow_log"),
+    ("observe:\n  enable: true\n", "a.yaml:2:3: observe.enable: unknown key; did you mean enabled?"),
+    ("observe: {enabled: 1}\n", "a.yaml:1:20: observe.enabled: expected true or false, found a number"),
+    ("observe: {shapes: 5}\n", "a.yaml:1:19: observe.shapes: expected a whole number from 100"),
+    ("observe: {state: {every: 0}}\n", "a.yaml:1:26: observe.state.every: give a duration of 1s"),
+    ("observe: {state: {every: 5}}\n", "a.yaml:1:26: observe.state.every: expected a duration"),
+    ("observe: {state: {file: no/such/x}}\n", "a.yaml:1:25: observe.state.file: no/such/x cannot be"),
+    (
+        "observe: {state: {postgres: {schema: x}}}\n",
+        "a.yaml:1:19: observe.state.postgres: the key database is missing",
+    ),
+    (
+        "observe:\n  state:\n    file: x\n    postgres: {database: app}\n",
+        "a.yaml:2:3: observe.state: file and postgres are both set; keep one",
+    ),
+    (
+        "observe:\n  state:\n    postgres: {database: app}\n",
+        "a.yaml:3:5: observe.state.postgres: not available in this build",
+    ),
+    ("observe: {probe: {refresh: 0}}\n", "a.yaml:1:28: observe.probe.refresh: 0 would"),
+    ("slow_log: {over: 1}\n", "a.yaml:1:18: slow_log.over: expected a duration"),
+    ("slow_log:\n  rules:\n    - {table: t}\n", "a.yaml:3:7: slow_log.rules.0: says of nothing when"),
+    ("slow_log: {rules: [{never: true, p99: 2}]}\n", "a.yaml:1:20: slow_log.rules.0: never goes with"),
+    ("slow_log: {rules: [{p99: 0}]}\n", "a.yaml:1:26: slow_log.rules.0.p99: expected a whole number from 1"),
+    (
+        "slow_log: {rules: [{shape: 12, over: 1s}]}\n",
+        "a.yaml:1:28: slow_log.rules.0.shape: expected text, found a number; put it in quotes",
+    ),
+    ("slow_log: {rules: [{shape: abc, over: 1s}]}\n", "a.yaml:1:28: slow_log.rules.0.shape: expected 16 hex"),
+    ("slow_log: {rules: [{user: '', over: 1s}]}\n", "a.yaml:1:27: slow_log.rules.0.user: the name is empty"),
+    (
+        "slow_log: {rules: [{usr: a, over: 1s}]}\n",
+        "a.yaml:1:21: slow_log.rules.0.usr: unknown key; did you mean user?",
+    ),
+    (
+        "slow_log: {explain: {mode: analyse}}\n",
+        "a.yaml:1:28: slow_log.explain.mode: expected one of off, plain, analyze; did you mean analyze?",
+    ),
+    (
+        "slow_log: {explain: {mode: plain}}\n",
+        "a.yaml:1:28: slow_log.explain.mode: not available in this build",
+    ),
+    (
+        "slow_log: {file: {path: slow.log, max_size: 64}}\n",
+        "a.yaml:1:45: slow_log.file.max_size: expected a size such as 64kB",
+    ),
+    ("slow_log: {file: {path: slow.log, max_size: 1kB}}\n", "a.yaml:1:45: slow_log.file.max_size: too small"),
+    ("slow_log: {file: {path: no/such/log}}\n", "a.yaml:1:25: slow_log.file.path: no/such/log cannot be"),
+    ("slow_log: {file: {keep: 2}}\n", "a.yaml:1:12: slow_log.file: the key path is missing"),
+    (
+        "slow_log: {per_shape: 2}\n",
+        "a.yaml:1:12: slow_log.per_shape: unknown key; did you mean lines_per_minute.per_shape?",
+    ),
+    ("nplus1: {distinct: 7}\n", "a.yaml:1:20: nplus1.distinct: distinct 7 is larger than minimum 5"),
+    ("nplus1: {gap: 0}\n", "a.yaml:1:15: nplus1.gap: 0 would"),
+    ("nplus1: {silence: [{finding: np-1}]}\n", "a.yaml:1:30: nplus1.silence.0.finding: expected an id"),
+    ("nplus1: {silence: [{reason: x}]}\n", "a.yaml:1:20: nplus1.silence.0: expected exactly one of"),
+    (
+        "nplus1: {silence: [{table: a, shape: 00000000000000ff}]}\n",
+        "a.yaml:1:20: nplus1.silence.0: expected exactly one of",
+    ),
+    ("- 1\n", "a.yaml:1:1: expected a mapping"),
+    ("observe: {\n", "a.yaml:1:10: "),
+];
+
+#[test]
+fn every_mistake_has_its_place() {
+    for &(text, expected) in MISTAKES {
+        let mistakes = load(&[("a.yaml", text)]).expect_err(text);
+        assert_eq!(mistakes.len(), 1, "{text}: {mistakes:#?}");
+        assert!(mistakes[0].starts_with(expected), "{text}\n{}\nshould start {expected}", mistakes[0]);
+    }
+}
+
+proptest! {
+    /// Values of every kind in every place: never a panic, and never rules beside mistakes.
+    #[test]
+    fn no_tree_panics(
+        section in "(observe|slow_log|nplus1|x)",
+        key in "(state|probe|rules|explain|file|silence|lines_per_minute|over|gap|enabled|shapes)",
+        inner in "(file|every|user|path|max_size|mode|shape|table|finding|p99|never)",
+        value in "(~|1|-1|1\\.5|true|text|''|\\[\\]|\\[~\\]|\\{\\}|\\[\\{shape: 1\\}\\]|\\{a: 1\\}|5s|1MB)",
+    ) {
+        for text in [
+            format!("{section}: {value}"),
+            format!("{section}: {{{key}: {value}}}"),
+            format!("{section}: {{{key}: {{{inner}: {value}}}}}"),
+            format!("{section}: {{{key}: [{{{inner}: {value}}}]}}"),
+        ] {
+            if let Err(mistakes) = load(&[("a.yaml", &text)]) {
+                prop_assert!(!mistakes.is_empty());
+                prop_assert!(mistakes.iter().all(|mistake| mistake.starts_with("a.yaml:1:")), "{mistakes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_section_stands_in_one_file() {
+    let files =
+        [("a.yaml", "observe: {shapes: 200}\n"), ("b.yaml", "nplus1: {gap: 1s}\nobserve: {shapes: 300}\n")];
+    let mistakes = load(&files).unwrap_err();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(
+        mistakes[0].starts_with("b.yaml:2:1: observe: the section stands in a.yaml already"),
+        "{mistakes:?}"
+    );
+    let rules = load(&[files[0], ("b.yaml", "nplus1: {gap: 1s}\n"), ("c.txt", "x: y"), (".d.yaml", "x: y")]);
+    let rules = rules.unwrap();
+    assert_eq!((rules.observe.shapes, rules.nplus1.thresholds.gap_us), (200, 1_000_000));
+    let two = load(&[("a.yaml", "x: 1\n"), ("b.yaml", "y: 1\n")]).unwrap_err();
+    assert!(
+        two.len() == 2 && two[0].starts_with("a.yaml:1:1") && two[1].starts_with("b.yaml:1:1"),
+        "{two:?}"
+    );
+    let named = load(&[("a.yml", "")]).unwrap_err();
+    assert!(named[0].starts_with("a.yml:1:1: a rule file ends in .yaml"), "{named:?}");
+    assert_eq!(load(&[]).unwrap(), Rules::default());
+    assert_eq!(load(&[("a.yaml", "# nothing\n"), ("b.yaml", "observe:\n")]).unwrap(), Rules::default());
+    assert!(
+        load_rules(Path::new("no/such"), Path::new("")).unwrap_err()[0].message.contains("cannot be read")
+    );
+}
+
+#[test]
+fn rules_become_the_rooms_settings() {
+    let rules = good(
+        "observe: {enabled: false, parameters: true, state: {file: kept, every: 5s}}\n\
+         slow_log:\n  over: 200ms\n  parameters: true\n  stdout: true\n  lines_per_minute: {per_shape: 2}\n  \
+         rules:\n    - {shape: 00000000000000ff, never: true}\n    - {database: app, user: me, p99: 3, over: 10ms}\n    \
+         - {table: a.b, over: 0, explain: off}\n  file: {path: slow.log, max_size: 1GB}\n\
+         nplus1: {enabled: false, silence: [{finding: np-0123abcd, reason: x}, {shape: 00000000000000ff}, {table: t}]}\n",
+    );
+    assert!(!rules.observe.enabled && !rules.wants_values() && rules.thresholds().is_none());
+    let StatePlace::File(path) = &rules.observe.state.place else { panic!("a file") };
+    assert!(path.ends_with("kept") && path.is_absolute(), "{path:?}");
+    assert_eq!(rules.observe.state.every, Duration::from_secs(5));
+    let slow = &rules.slow_log;
+    assert_eq!(
+        (slow.over, slow.lines_per_minute.per_shape, slow.lines_per_minute.all),
+        (Duration::from_millis(200), 2, 100)
+    );
+    assert_eq!((slow.rules[0].shape, slow.rules[0].limit), (Some(255), Limit::Never));
+    assert_eq!(slow.rules[1].limit, Limit::P99 { times: 3, floor: Some(Duration::from_millis(10)) });
+    assert_eq!(slow.rules[2].limit, Limit::Over(Duration::ZERO));
+    let file = slow.file.as_ref().unwrap();
+    assert!(file.path.ends_with("slow.log"));
+    assert_eq!(*file, FileSettings { path: file.path.clone(), max_size: 1 << 30, keep: 5 });
+    assert_eq!(
+        rules.nplus1.silence,
+        [Silence::Finding("np-0123abcd".to_owned()), Silence::Shape(255), Silence::Table("t".to_owned())]
+    );
+    let on = good("observe: {parameters: true}\n");
+    assert!(on.wants_values() && on.thresholds() == Some(Thresholds::default()));
+    assert!(good("slow_log: {parameters: true}\n").wants_values());
+    assert!(!good("slow_log: {parameters: true, enabled: false}\n").wants_values());
+}
+
+/// The shipped files, once as they are and once with every commented key in force.
+#[test]
+fn the_shipped_rules_are_the_defaults() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let rules = load_rules(&shipped, Path::new("")).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    assert_eq!(rules, Rules::default());
+    assert_eq!(files(&shipped).len(), 3);
+
+    let mut full = String::new();
+    for file in files(&shipped) {
+        let text = std::fs::read_to_string(file).unwrap();
+        // An empty list makes way for the example of one.
+        let lines = text.lines().filter(|line| !line.ends_with(": []"));
+        for line in lines {
+            let off = line.trim_start();
+            let line = if off.starts_with('#') && !off.starts_with("# ") {
+                line.replacen('#', "", 1)
+            } else {
+                line.to_owned()
+            };
+            full.push_str(&line);
+            full.push('\n');
+        }
+    }
+    let rules = good(&full);
+    assert_eq!((rules.slow_log.rules.len(), rules.nplus1.silence.len()), (3, 2 + 1));
+    let file = rules.slow_log.file.unwrap();
+    assert_eq!((file.max_size, file.keep), (64 << 20, 5));
+
+    let tree = yaml::parse(&full).unwrap();
+    let mut missing = Vec::new();
+    crate::config::tests::missing_keys(&schema::rules(), &schema::rules(), &tree, "", &mut missing);
+    // They stand in a list of examples, or are not available yet.
+    let others = [
+        "postgres",
+        ".rules.*.never",
+        ".rules.*.shape",
+        ".rules.*.table",
+        ".rules.*.p99",
+        ".rules.*.explain",
+        ".silence.*.shape",
+        ".silence.*.table",
+    ];
+    missing.retain(|key| !others.iter().any(|end| key.ends_with(end)));
+    assert!(missing.is_empty(), "not in rules/*.yaml: {missing:?}");
+}
+
+#[test]
+fn the_shipped_schema_is_the_generated_one() {
+    let shipped = include_str!("../../../deploy/pgweir-rules.schema.json");
+    assert!(
+        shipped == rules_schema_text(),
+        "deploy/pgweir-rules.schema.json is out of date; run \
+         `pgweir schema --rules > deploy/pgweir-rules.schema.json`"
+    );
+}
+
+#[test]
+fn every_key_is_in_the_handbook() {
+    let handbook = include_str!("../../../rules/README.md");
+    for (section, schema) in [("Observe", "observe"), ("SlowLog", "slow_log"), ("NPlusOne", "nplus1")] {
+        let keys = schema::rules()["$defs"][section]["properties"].clone();
+        for key in keys.as_object().unwrap().keys() {
+            assert!(handbook.contains(&format!("`{key}")), "{schema}.{key} is not in rules/README.md");
+        }
+    }
+}
+
+#[test]
+fn the_settings_file_brings_its_rules() {
+    let folder = crate::config::tests::folder();
+    let write = |text: &str| std::fs::write(folder.path().join("rules/a.yaml"), text).unwrap();
+    let text = format!("{SMALL}rules: rules\n");
+    write("observe: {shapes: 777, state: {file: kept}}\n");
+    let settings = load_in(folder.path(), &text).unwrap();
+    assert_eq!(settings.rules.observe.shapes, 777);
+    assert_eq!(settings.rules.observe.state.place, StatePlace::File(folder.path().join("kept")));
+    write("observe: {shape: 777}\n");
+    let mistakes = load_in(folder.path(), &format!("{text}lisen: {{}}\n")).unwrap_err();
+    assert_eq!(
+        mistakes,
+        [
+            "pgweir.yaml:4:1: lisen: unknown key; did you mean listen?",
+            "rules/a.yaml:1:11: observe.shape: unknown key; did you mean shapes?"
+        ]
+    );
+    write("observe:\n  probe: {user: ap}\n");
+    let mistakes = load_in(folder.path(), &text).unwrap_err();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(
+        mistakes[0].starts_with("rules/a.yaml:2:17: observe.probe.user: the user is not listed"),
+        "{mistakes:?}"
+    );
+    assert!(mistakes[0].ends_with("did you mean app?"), "{mistakes:?}");
+}

@@ -1,0 +1,45 @@
+//! How a session's slow statements reach the slow-query log, and values of parameters the ledger. All of it is
+//! off the ordinary path: nothing here runs for a statement that is fast and whose values are not kept.
+
+use std::sync::Arc;
+
+use super::drive::Drive;
+use crate::observe::ledger::{Entry, Outcome};
+use crate::observe::slow_log::{Origin, Slow};
+use crate::pool::values::{self, Values};
+use crate::session::account::Done;
+use crate::sql::kind::Kind;
+use crate::wire::server::TxStatus;
+
+impl Drive {
+    /// A statement took longer than its threshold.
+    #[cold]
+    pub(super) fn note_slow(&self, entry: &Arc<Entry>, done: &Done, outcome: Outcome) {
+        let slow = Slow {
+            entry: entry.clone(),
+            application: self.control.application.borrow().clone(),
+            client: self.control.peer.clone(),
+            outcome,
+            sqlstate: done.sqlstate,
+            in_transaction: self.session.status() != TxStatus::Idle,
+            over_us: entry.slow_us(),
+            origin: origin(done),
+            parameters: done.values.as_ref().map(|values| values.as_slice().into()),
+            reads: matches!(done.shape.kind, Kind::Read | Kind::Page),
+        };
+        self.worker.hub.registry.slow_log.note(slow);
+    }
+
+    /// The values of a call are known, because some setting wants them.
+    #[cold]
+    pub(super) fn note_values(&self, entry: &Entry, values: &Values) {
+        if self.worker.samples.get() {
+            entry.keep_sample(|| values::describe(values));
+        }
+    }
+}
+
+/// Where in the application a statement comes from; what its comments say goes here.
+fn origin(_done: &Done) -> Origin {
+    Origin::default()
+}
