@@ -4,6 +4,7 @@
 
 mod canonical;
 mod collapse;
+pub mod comment;
 mod fingerprint;
 mod keyword;
 pub mod kind;
@@ -12,6 +13,7 @@ pub mod mark;
 pub mod name;
 mod scan;
 pub mod shape;
+pub mod shape_properties;
 #[cfg(test)]
 mod shape_tests;
 
