@@ -14,6 +14,7 @@ mod endings;
 mod faults;
 #[path = "../transcripts/frames.rs"]
 mod frames;
+mod lexer;
 mod login;
 mod operate;
 mod pgweir;
