@@ -11,6 +11,7 @@ pub mod kind;
 mod lex;
 pub mod mark;
 pub mod name;
+mod output;
 mod scan;
 pub mod shape;
 pub mod shape_properties;
