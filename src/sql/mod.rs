@@ -16,6 +16,8 @@ mod scan;
 pub mod shape;
 pub mod shape_properties;
 #[cfg(test)]
+mod shape_spellings;
+#[cfg(test)]
 mod shape_tests;
 
 /// What a statement's text lets one expect, as a set of bits.
