@@ -3,9 +3,10 @@
 //! or the side on which a value is compared have one shape. Finds it in one pass over the tokens; knows no
 //! catalog, and of the grammar only what neighbouring tokens say. Pure.
 
-use super::canonical::{Canonical, Output};
+use super::canonical::Canonical;
 use super::fingerprint;
 use super::lex::{Lexer, Token};
+use super::output::Output;
 
 pub use super::fingerprint::Fingerprint;
 
@@ -63,10 +64,12 @@ impl Shaper {
     pub fn shapes(&mut self, text: &[u8], standard_strings: bool, mut each: impl FnMut(Shape<'_>)) {
         let mut lexer = Lexer::new(text, standard_strings);
         while lexer.statement(&mut self.tokens) {
-            self.output.clear();
+            if let [first, .., last] | [first @ last] = self.tokens.as_slice() {
+                self.output.clear((last.end - first.start) as usize, self.tokens.len());
+            }
             Canonical::new(text, &self.tokens, &mut self.output).write();
             let canonical = self.output.text();
-            each(Shape { fingerprint: fingerprint::of(canonical), canonical, holes: self.output.holes() });
+            each(Shape { fingerprint: fingerprint::of(canonical), canonical, holes: &self.output.holes });
         }
         (self.first_comment, self.last_comment) = (lexer.first_comment, lexer.last_comment);
         if self.tokens.capacity() > KEEP {

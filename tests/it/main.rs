@@ -16,6 +16,7 @@ mod faults;
 #[path = "../transcripts/frames.rs"]
 mod frames;
 mod ledger;
+mod lexer;
 mod login;
 mod operate;
 mod pgweir;
