@@ -17,7 +17,7 @@ use crate::sql::guard::{self, Refused};
 /// What a look at a shape came to.
 #[derive(Debug)]
 pub enum Known {
-    Read(Facts),
+    Read(Box<Facts>),
     /// It is forwarded like any other; only its words are known.
     Unparsed {
         reason: Refused,
@@ -219,7 +219,7 @@ fn failed(canonical: &str, how: &str) -> Known {
 
 fn read(canonical: &str) -> Known {
     match catch_unwind(AssertUnwindSafe(|| facts::read(canonical))) {
-        Ok(Ok(facts)) => Known::Read(facts),
+        Ok(Ok(facts)) => Known::Read(facts.into()),
         Ok(Err(reason)) => Known::Unparsed { reason, class: class::of(canonical) },
         Err(_) => failed(canonical, "it has panicked"),
     }

@@ -12,6 +12,7 @@ mod differential;
 mod doors;
 mod drivers;
 mod endings;
+mod facts;
 mod faults;
 #[path = "../transcripts/frames.rs"]
 mod frames;

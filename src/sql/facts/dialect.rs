@@ -80,6 +80,11 @@ impl Dialect for Bounded {
         POSTGRES.is_table_alias(keyword, parser)
     }
 
+    /// ON cannot name an output without AS, as in `insert … select f($1) on conflict …`.
+    fn is_select_item_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
+        (explicit || *keyword != Keyword::ON) && POSTGRES.is_select_item_alias(explicit, keyword, parser)
+    }
+
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
         POSTGRES.get_next_precedence(parser)
     }

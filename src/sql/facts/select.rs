@@ -71,9 +71,9 @@ impl Walker {
 
     fn select(&mut self, select: &Select, whole: Option<&Query>, main: bool) {
         let mut scope = Vec::new();
-        self.from_before(&select.from, &mut scope);
+        self.before_from(&select.from, &mut scope);
         self.scopes.push(scope);
-        self.from_after(&select.from, main);
+        self.with_from(&select.from, main);
         if let Some(into) = &select.into {
             // INTO has names of tables where the parser has expressions.
             for target in &into.targets {

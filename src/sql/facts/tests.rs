@@ -1,15 +1,11 @@
-//! Facts of statements as drivers and object mappers write them, and of hostile ones.
-
-use std::time::{Duration, Instant};
-
-use proptest::prelude::*;
+//! Facts of statements as drivers and object mappers write them, each as one text.
 
 use super::*;
 use crate::sql::class;
 use crate::sql::kind::{self, Kind};
 
 /// Reads on a stack that is large enough.
-fn on_own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn on_own_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::Builder::new().stack_size(guard::STACK).spawn(work).unwrap().join().unwrap()
 }
 
@@ -200,6 +196,14 @@ fn locks() {
     let lock = Locking { strength: LockStrength::Update, otherwise: Some(LockOtherwise::SkipLocked) };
     assert_eq!(found.locking, Some(lock));
     assert_eq!(found.class, Class::Read);
+    for (text, strength) in [
+        ("select a from t where id = $1 for no key update of t nowait", LockStrength::NoKeyUpdate),
+        ("select a from t for key share", LockStrength::KeyShare),
+    ] {
+        assert_eq!(facts(text).locking.map(|lock| lock.strength), Some(strength), "{text}");
+    }
+    let found = facts("select \"a for key share\" from t for share");
+    assert_eq!(found.columns[0].column, "a for key share");
     let found = facts("with x as (select a from t for share nowait) select * from x");
     let lock = Locking { strength: LockStrength::Share, otherwise: Some(LockOtherwise::Nowait) };
     assert_eq!(found.locking, Some(lock));
@@ -217,6 +221,12 @@ fn writes() {
     assert_eq!(
         facts("insert into t values ($1) on conflict do nothing").on_conflict,
         Some(OnConflict::Nothing)
+    );
+
+    let found = facts("insert into t (a) select unnest($1::int[]) on conflict (a) do nothing");
+    assert_eq!(
+        (found.on_conflict, found.functions.join(" ")),
+        (Some(OnConflict::Nothing), "unnest".to_owned())
     );
 
     let found = facts("update t set a = $1, b = b + 1 from u where t.id = u.id and u.k = $2 returning t.a");
@@ -302,136 +312,4 @@ fn facts_are_json() {
     assert_eq!(json["predicates"][1]["wrapped"], "lower");
     assert_eq!(json["class"], "read");
     assert_eq!(json["order"][0]["by"]["column"]["column"], "d");
-}
-
-/// Texts that would end the process, or keep the parser busy for ever, without the guard.
-fn hostile() -> Vec<(String, &'static str)> {
-    let many = |start: &str, part: &str, n: usize, end: &str| format!("{start}{}{end}", part.repeat(n));
-    let mut all = vec![
-        (many("select 1 where a = 1", " or a = 1", 100_000, ""), "size"),
-        (many("select 1 where a", " or a", 1_900, ""), "terms"),
-        (many("select ", "(", 10_000, ""), "depth"),
-        (many("select ", "case when a then ", 60, "1"), "depth"),
-        (many("select ", "array[", 60, "1"), "depth"),
-        (many("select ", "- ", 990, "1"), "depth"),
-        (many("select ", "not ", 990, "a"), ""),
-        (many("select a", ".b", 990, ""), ""),
-        (many("select a", "[1]", 900, ""), ""),
-        (many("select a", "::int", 900, ""), ""),
-        (many("select a in (1", ", 1", 100_000, ")"), "size"),
-        (many("select a in (1", ",1", 5_000, ")"), ""),
-        (many("select 1", " union select 1", 900, ""), ""),
-        (many("select a", " is null", 900, ""), ""),
-        (many("select a", " collate \"C\"", 900, ""), ""),
-        (many("select a", " and a", 990, ""), ""),
-        (many("select a", " || a", 900, ""), ""),
-        (many("", "explain ", 900, "select 1"), "depth"),
-        (many("select ", "interval ", 900, "1"), ""),
-        (many("select ", "distinct ", 900, "1"), ""),
-        (many("", "with a as (", 49, ""), ""),
-        (many("select * from ", "(", 49, "a"), ""),
-        (many("select * from a", " join a", 2_000, ""), "terms"),
-        (many("select * from a", " join a", 199, ""), ""),
-        (many("select ", "position(", 24, "1") + &")".repeat(23), "effort"),
-    ];
-    for opening in [
-        "(",
-        "cast(",
-        "f(",
-        "a in (",
-        "exists (",
-        "(select ",
-        "case ",
-        "array[",
-        "interval (",
-        "if(",
-        "(a, ",
-        "lateral (",
-        "current_time(",
-        "not (",
-        "- (",
-        "x[",
-        "trim(",
-        "position(",
-        "extract(day from ",
-        "row(",
-        "values (",
-        "any(",
-        "{",
-        "[",
-        "case case ",
-        "f(x -> ",
-        "substring(",
-        "overlay(",
-        "ceil(",
-        "cast(case ",
-        "convert(",
-        "a.b(",
-        "struct(",
-        "map(",
-        "interval ",
-        "date (",
-        "timestamp (",
-        "(((",
-        "from (",
-    ] {
-        for prefix in ["select ", "select * from ", "create table t (a ", "with a as (", "select 1 where "] {
-            all.push((many(prefix, opening, 49, ""), ""));
-            all.push((many(prefix, opening, 30, "x !"), ""));
-            all.push((many(prefix, opening, 24, "1") + &")".repeat(23), ""));
-        }
-    }
-    all
-}
-
-/// Ten seconds of a debug build under load are far beyond what any text takes; a parser that tries every
-/// combination would need years.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-#[test]
-fn hostile_statements_are_refused_and_nothing_ends() {
-    let slow: Vec<String> = on_own_thread(|| {
-        let mut slow = Vec::new();
-        for (text, expected) in hostile() {
-            let start = Instant::now();
-            let found = read(&text);
-            let short = &text[..text.len().min(80)];
-            if start.elapsed() > PATIENCE {
-                slow.push(format!("{short}: {:?}", start.elapsed()));
-            }
-            if !expected.is_empty() {
-                assert_eq!(found.map_err(|refused| refused.label()), Err(expected), "{short}");
-            }
-        }
-        slow
-    });
-    assert!(slow.is_empty(), "{slow:?}");
-}
-
-fn soup() -> impl Strategy<Value = String> {
-    let words = "select insert update delete merge into from where and or not in is null like between case when \
-                 then else end exists any all cast as array row union except with recursive values set on join \
-                 left lateral using order by group having limit offset for update share nowait returning \
-                 conflict do nothing distinct over partition interval date timestamp explain analyze create \
-                 table index drop begin copy ( ( ( ) ) ) [ ] { } , , . . ; :: = <> < - + * / || -> ->> @> a b \
-                 t id f lower count $1 $2 $3 '$4' \"A\" 'it''s' 1 1.5 true e'\\'' $$x$$ -- /* */ \u{e9}";
-    let words: Vec<&'static str> = words.split_whitespace().collect();
-    let piece = prop_oneof![8 => prop::sample::select(words), 1 => Just("\n"), 1 => Just("?")];
-    prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.join(" "))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    /// Sixteen at a time, since each has a thread.
-    #[test]
-    fn any_soup_has_facts_or_a_reason(texts in prop::collection::vec(soup(), 16)) {
-        on_own_thread(move || {
-            for text in texts {
-                let start = Instant::now();
-                properties::judge(&text);
-                assert!(start.elapsed() < PATIENCE, "{text}");
-            }
-        });
-    }
 }
