@@ -90,6 +90,9 @@ struct View {
     plan: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_at: Option<String>,
+    /// Why there is no plan, or none that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_note: Option<String>,
 }
 
 pub(super) async fn queries(
@@ -118,10 +121,11 @@ pub(super) async fn queries(
     for (view, row) in queries.iter_mut().zip(&rows) {
         view.parameters = row.sample.as_deref().filter(|_| values).map(str::to_owned);
         let explains = &shared.registry.slow_log.explains;
-        let plan = wanted.plans.then(|| explains.plan(&row.key)).flatten();
-        if let Some(plan) = plan.filter(|plan| values || !plan.has_values) {
+        let answer = wanted.plans.then(|| explains.answer(&row.key)).flatten().unwrap_or_default();
+        if let Some(plan) = answer.plan.filter(|plan| values || !plan.has_values) {
             (view.plan, view.plan_at) = (Some(plan.text), Some(time(plan.at_s)));
         }
+        view.plan_note = answer.note;
     }
     let answer = serde_json::json!({
         "shapes": shapes,
@@ -226,6 +230,7 @@ fn view(row: &Row, facts: &Book) -> View {
         parameters: None,
         plan: None,
         plan_at: None,
+        plan_note: None,
     }
 }
 

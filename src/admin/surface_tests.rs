@@ -155,15 +155,16 @@ fn metrics_health_and_the_page_are_readable_by_anybody_who_reaches_the_port() {
 #[test]
 fn values_of_statements_are_for_operators() {
     use crate::observe::ledger::Key;
-    use crate::observe::slow_log::explain::Plan;
+    use crate::observe::slow_log::explain::{Answer, Plan};
     let surface = surface(tokens(), |_| ());
     let key = |fingerprint| Key { database: "app".into(), user: "ann".into(), fingerprint };
     let plan = |has_values| Plan { text: "Seq Scan".to_owned(), at_s: 0, has_values };
+    let answer = |has_values| Answer { plan: Some(plan(has_values)), note: None };
     let ledger = &surface.registry.ledger;
     ledger.allow_samples(true);
     for fingerprint in [1, 2] {
         ledger.enter(key(fingerprint), "select $1").keep_sample(|| "'hers'".to_owned());
-        surface.registry.slow_log.explains.keep(key(fingerprint), plan(fingerprint == 2));
+        surface.registry.slow_log.explains.keep(key(fingerprint), 0, answer(fingerprint == 2));
     }
     let ask = |fingerprint, token| {
         let path = format!("GET /api/database/queries?plans=true&filter={fingerprint:016x}");

@@ -30,7 +30,8 @@ pub fn resolve(file: &File, tree: &Node, folder: &Path, report: &mut Report) -> 
     }
     let auth = users::auth(&mut context, file);
     let rules_folder = file.rules.as_ref().map(|name| context.folder(&["rules"], name));
-    let rules = rules_folder.as_deref().map_or_else(Rules::default, |rules| context.rules(rules, &auth));
+    let names = (&auth, file.databases.keys().map(String::as_str));
+    let rules = rules_folder.as_deref().map_or_else(Rules::default, |rules| context.rules(rules, names));
     Settings {
         listen,
         admin,
@@ -64,7 +65,11 @@ impl<'a> Context<'a> {
     }
 
     /// The rule files, unless the folder itself is wrong already.
-    fn rules(&mut self, folder: &Path, auth: &AuthSettings) -> Rules {
+    fn rules<'b>(
+        &mut self,
+        folder: &Path,
+        (auth, databases): (&'b AuthSettings, impl Iterator<Item = &'b str>),
+    ) -> Rules {
         if self.report.touches("rules") {
             return Rules::default();
         }
@@ -75,7 +80,7 @@ impl<'a> Context<'a> {
             }
             Ok(rules) => {
                 let users = auth.users.keys().map(String::as_str);
-                self.report.mistakes.extend(rules::check_names(&rules, users, folder));
+                self.report.mistakes.extend(rules::check_names(&rules, users, databases, folder));
                 rules
             }
         }

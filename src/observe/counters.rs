@@ -10,6 +10,7 @@ use super::facts::Book;
 use super::findings::Findings;
 use super::ledger::{Entry, Key, Ledger};
 use super::slow_log::SlowLog;
+use super::state;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -169,7 +170,7 @@ impl PoolCounters {
 }
 
 /// Every worker's counters, for whoever scrapes. `client_logins_failed` has no pool yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     pools: Mutex<Vec<Arc<PoolCounters>>>,
     pub logins_failed: AtomicU64,
@@ -178,13 +179,33 @@ pub struct Registry {
     /// What statements came to.
     pub ledger: Ledger,
     /// What their shapes say.
-    pub facts: Book,
+    pub facts: Arc<Book>,
     /// Loops of statements that were found.
     pub findings: Findings,
     /// What is known of the databases.
     pub catalogs: Catalogs,
     /// Statements that were slow.
     pub slow_log: SlowLog,
+    /// How keeping ledger and findings goes.
+    pub state: state::Counts,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let facts = Arc::<Book>::default();
+        Registry {
+            pools: Mutex::default(),
+            logins_failed: AtomicU64::new(0),
+            clients_refused: AtomicU64::new(0),
+            log_lines_dropped: AtomicU64::new(0),
+            ledger: Ledger::new(facts.clone()),
+            findings: Findings::new(facts.clone()),
+            facts,
+            catalogs: Catalogs::default(),
+            slow_log: SlowLog::default(),
+            state: state::Counts::default(),
+        }
+    }
 }
 
 impl Registry {

@@ -281,11 +281,11 @@ impl Parser<'_> {
             self.log(fingerprint, text, reason);
         }
         book.count(&known);
-        let full = book.state().weight + known.weight() > BOOK_BYTES;
-        if full {
+        if book.state().weight + known.weight() > BOOK_BYTES {
             book.forget(&self.registry.ledger.texts().into_keys().collect());
         }
         book.keep(fingerprint, known);
+        self.registry.ledger.judge_shape(fingerprint);
     }
 
     /// Announces what the ledger has and the book does not. Its texts may be cut; those are not parsed.

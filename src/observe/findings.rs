@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::Book;
 use super::slow_log::threshold::names_table;
 
 /// Findings kept. An application has dozens; more would not be read.
@@ -69,11 +70,14 @@ pub enum Silence {
 }
 
 impl Silence {
-    fn covers(&self, finding: &Finding) -> bool {
+    fn covers(&self, finding: &Finding, facts: &Book) -> bool {
         match self {
             Silence::Finding(id) => *id == finding.id,
             Silence::Shape(shape) => finding.shape == format!("{shape:016x}"),
-            Silence::Table(table) => names_table(&finding.statement, table),
+            Silence::Table(table) => {
+                let known = u64::from_str_radix(&finding.shape, 16).ok().and_then(|shape| facts.get(shape));
+                names_table(&finding.statement, known.as_deref(), table)
+            }
         }
     }
 }
@@ -105,6 +109,8 @@ pub struct Met {
 pub struct Findings {
     all: Mutex<HashMap<String, Finding>>,
     silence: Mutex<Vec<Silence>>,
+    /// Says which tables a shape is about.
+    facts: Arc<Book>,
     classes: Mutex<BTreeMap<&'static str, Tally>>,
     /// Statements of sessions that were not watched, because too many were at the same time.
     pub unwatched: AtomicU64,
@@ -118,6 +124,11 @@ pub struct Tally {
 }
 
 impl Findings {
+    /// None yet; of shapes whose facts are in the book.
+    pub fn new(facts: Arc<Book>) -> Self {
+        Findings { facts, ..Findings::default() }
+    }
+
     /// What was met of each class so far.
     pub fn tallies(&self) -> BTreeMap<&'static str, Tally> {
         self.classes.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -161,7 +172,7 @@ impl Findings {
     }
 
     fn is_silenced(&self, finding: &Finding) -> bool {
-        self.silence().iter().any(|silence| silence.covers(finding))
+        self.silence().iter().any(|silence| silence.covers(finding, &self.facts))
     }
 
     /// What nobody wants to hear of from now on. It is still met and counted.

@@ -1,13 +1,18 @@
 //! What each shape of statement came to: calls, rows, bytes and time, per database and user. Sessions count
 //! into an entry of their own worker; readers add the workers up. Bounded: the least useful shapes go first.
 
+mod totals;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::counters::Counter;
-use super::latency::{Distribution, Latency};
-use super::slow_log::threshold::{Judge, NEVER};
+use super::facts::{Book, Known};
+use super::latency::Latency;
+use super::slow_log::threshold::{Judge, NEVER, Verdict};
+
+pub use totals::{Outcome, Totals};
 
 /// Whose shape it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,30 +41,11 @@ pub struct Entry {
     latency: Latency,
     /// From which time on it is slow.
     slow_us: AtomicU64,
+    /// The rule that says so: its place in the file, counted from 1; 0: none.
+    slow_rule: AtomicUsize,
     /// Values of one call, for people, where the settings allow to keep them.
     sample: Mutex<Option<Box<str>>>,
     gone: AtomicBool,
-}
-
-/// What one statement came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// False for a further part of a result that was counted already.
-    pub call: bool,
-    pub failed: bool,
-    pub rows: u64,
-    /// Of the answer.
-    pub bytes: u64,
-    /// Waiting for a server, working on it, waiting for the client to take the answer.
-    pub queue_us: u64,
-    pub server_us: u64,
-    pub client_us: u64,
-}
-
-impl Outcome {
-    pub fn total_us(&self) -> u64 {
-        self.queue_us + self.server_us + self.client_us
-    }
 }
 
 impl Entry {
@@ -79,6 +65,7 @@ impl Entry {
             last_s: AtomicU64::new(0),
             latency: Latency::default(),
             slow_us: AtomicU64::new(NEVER),
+            slow_rule: AtomicUsize::new(0),
             sample: Mutex::default(),
             gone: AtomicBool::new(false),
         }
@@ -125,6 +112,17 @@ impl Entry {
         self.slow_us.load(Relaxed)
     }
 
+    /// The threshold and the rule that it comes from.
+    pub fn slow(&self) -> Verdict {
+        let rule = self.slow_rule.load(Relaxed).checked_sub(1);
+        Verdict { over_us: self.slow_us(), rule }
+    }
+
+    fn set_slow(&self, verdict: Verdict) {
+        self.slow_rule.store(verdict.rule.map_or(0, |at| at + 1), Relaxed);
+        self.slow_us.store(verdict.over_us, Relaxed);
+    }
+
     /// Keeps the values of one call if there are none; `values` is asked only then.
     pub fn keep_sample(&self, values: impl FnOnce() -> String) {
         let mut sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,46 +151,6 @@ impl Entry {
     }
 }
 
-/// What a shape came to over all workers, and before a restart. Times are µs, `first_s` and `last_s` Unix
-/// time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub calls: u64,
-    pub errors: u64,
-    pub rows: u64,
-    pub bytes: u64,
-    pub queue_us: u64,
-    pub server_us: u64,
-    pub client_us: u64,
-    pub max_us: u64,
-    pub first_s: u64,
-    pub last_s: u64,
-    pub latency: Distribution,
-}
-
-impl Totals {
-    pub fn total_us(&self) -> u64 {
-        self.queue_us + self.server_us + self.client_us
-    }
-
-    fn add(&mut self, other: &Totals) {
-        self.calls += other.calls;
-        self.errors += other.errors;
-        self.rows += other.rows;
-        self.bytes += other.bytes;
-        self.queue_us += other.queue_us;
-        self.server_us += other.server_us;
-        self.client_us += other.client_us;
-        self.max_us = self.max_us.max(other.max_us);
-        self.first_s = match (self.first_s, other.first_s) {
-            (0, first) | (first, 0) => first,
-            (one, two) => one.min(two),
-        };
-        self.last_s = self.last_s.max(other.last_s);
-        self.latency.add(&other.latency);
-    }
-}
-
 /// One shape for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -212,9 +170,9 @@ struct Record {
 }
 
 impl Record {
-    fn set_threshold(&self, judge: &Judge, key: &Key) {
-        let over_us = judge.verdict(key, &self.text, || self.totals()).over_us;
-        self.entries.iter().for_each(|entry| entry.slow_us.store(over_us, Relaxed));
+    fn set_threshold(&self, judge: &Judge, key: &Key, known: Option<&Known>) {
+        let verdict = judge.verdict(key, (&self.text, known), || self.totals());
+        self.entries.iter().for_each(|entry| entry.set_slow(verdict));
     }
 
     fn totals(&self) -> Totals {
@@ -236,8 +194,9 @@ const CUT: &str = " …";
 /// All shapes of this process.
 pub struct Ledger {
     records: Mutex<HashMap<Key, Record>>,
-    /// Says what is slow.
+    /// Says what is slow, and the facts which tables a shape is about.
     judge: RwLock<Arc<Judge>>,
+    facts: Arc<Book>,
     /// Readers may see values.
     samples: AtomicBool,
     max: AtomicUsize,
@@ -252,17 +211,23 @@ impl std::fmt::Debug for Ledger {
 
 impl Default for Ledger {
     fn default() -> Self {
+        Ledger::new(Arc::default())
+    }
+}
+
+impl Ledger {
+    /// An empty ledger of shapes whose facts are in the book.
+    pub fn new(facts: Arc<Book>) -> Self {
         Ledger {
             records: Mutex::default(),
             judge: RwLock::default(),
+            facts,
             samples: AtomicBool::new(false),
             max: AtomicUsize::new(SHAPES_MAX),
             evicted: AtomicU64::new(0),
         }
     }
-}
 
-impl Ledger {
     fn records(&self) -> MutexGuard<'_, HashMap<Key, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -270,6 +235,7 @@ impl Ledger {
     /// A new entry for one worker to count into. Takes a lock; meant for a shape that the worker has not
     /// seen before.
     pub fn enter(&self, key: Key, text: &str) -> Arc<Entry> {
+        let (judge, known) = (self.judge(), self.facts.get(key.fingerprint));
         let mut records = self.records();
         if !records.contains_key(&key) {
             self.make_room(&mut records);
@@ -281,7 +247,7 @@ impl Ledger {
         });
         let entry = Arc::new(Entry::new(key, record.text.clone()));
         record.entries.push(entry.clone());
-        record.set_threshold(&self.judge(), &entry.key);
+        record.set_threshold(&judge, &entry.key, known.as_deref());
         entry
     }
 
@@ -315,12 +281,14 @@ impl Ledger {
             key,
             text: record.text,
         };
-        self.all().into_iter().map(row).collect()
+        self.some(|_| true).into_iter().map(row).collect()
     }
 
-    /// Everything, to be looked at without the lock: adding up takes longer than a worker should wait.
-    fn all(&self) -> Vec<(Key, Record)> {
-        self.records().iter().map(|(key, record)| (key.clone(), record.clone())).collect()
+    /// What is wanted, to be looked at without the lock: adding up takes longer than a worker should wait.
+    fn some(&self, wanted: impl Fn(&Key) -> bool) -> Vec<(Key, Record)> {
+        let records = self.records();
+        let wanted = records.iter().filter(|(key, _)| wanted(key));
+        wanted.map(|(key, record)| (key.clone(), record.clone())).collect()
     }
 
     fn judge(&self) -> Arc<Judge> {
@@ -330,15 +298,28 @@ impl Ledger {
     /// Other rules of what is slow, for every shape.
     pub fn set_judge(&self, judge: Judge) {
         *self.judge.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(judge);
-        let judge = self.judge();
-        self.all().iter().for_each(|(key, record)| record.set_threshold(&judge, key));
+        self.judge_all(|_| true);
     }
 
-    /// Looks again at thresholds that depend on what a shape took until now.
+    /// Looks again at thresholds that depend on what a shape took until now, or on facts.
     pub fn judge_anew(&self) {
         let judge = self.judge();
-        if judge.is_relative() {
-            self.all().iter().for_each(|(key, record)| record.set_threshold(&judge, key));
+        if judge.is_relative() || judge.asks_facts() {
+            self.judge_all(|_| true);
+        }
+    }
+
+    /// The facts of this shape have become known.
+    pub fn judge_shape(&self, fingerprint: u64) {
+        if self.judge().asks_facts() {
+            self.judge_all(|key| key.fingerprint == fingerprint);
+        }
+    }
+
+    fn judge_all(&self, wanted: impl Fn(&Key) -> bool) {
+        let judge = self.judge();
+        for (key, record) in self.some(wanted) {
+            record.set_threshold(&judge, &key, self.facts.get(key.fingerprint).as_deref());
         }
     }
 

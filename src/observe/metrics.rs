@@ -5,16 +5,16 @@
 //! order in which they first appeared, and at most about [`ERROR_SERIES_MAX`] series count errors by SQLSTATE.
 //! What comes after is added up under `database="(other)", user="(other)"`, so that totals stay true.
 
+mod statements;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::proto::LabelPair;
 
-use super::catalogs::Known;
 use super::counters::{Counter, Gauge, Histogram, PinReason, PoolCounters, Registry};
 use super::exposition::{Buckets, Page, label, with};
-use super::findings::{Findings, Tally};
 use super::{log, process};
 
 /// Pairs of database and user that are shown one by one. One pair costs about 100 series, most of them
@@ -93,10 +93,8 @@ pub fn render(registry: &Registry) -> String {
     let mut page = Page::default();
     render_pools(&mut page, &groups);
     render_errors(&mut page, &groups);
-    render_catalogs(&mut page, registry, process::now_s());
     render_process_wide(&mut page, registry);
-    render_nplus1(&mut page, &registry.findings);
-    render_shapes(&mut page, registry);
+    statements::render(&mut page, registry);
     render_process(&mut page, &process::read());
     page.text()
 }
@@ -226,47 +224,6 @@ fn render_errors(page: &mut Page, groups: &[Group]) {
     );
 }
 
-/// One set per database that pgweir asks; the probe bounds how many.
-fn render_catalogs(page: &mut Page, registry: &Registry, now_s: u64) {
-    let all = registry.catalogs.list();
-    type Of = fn(&Known, u64) -> Option<f64>;
-    let gauges: [(&str, &str, Of); 3] = [
-        ("pgweir_catalog_age_seconds", "Since the catalog of a database was read.", |known, now_s| {
-            known.catalog.as_ref().map(|catalog| now_s.saturating_sub(catalog.facts.read_at_s) as f64)
-        }),
-        ("pgweir_catalog_tables", "Tables and views in it.", |known, _| {
-            known.catalog.as_ref().map(|catalog| catalog.tables.len() as f64)
-        }),
-        ("pgweir_catalog_refresh_seconds", "How long reading it took last.", |known, _| {
-            Some(known.took_ms as f64 / 1000.0)
-        }),
-    ];
-    for (name, help, of) in gauges {
-        let sample = |(database, known): &(String, Arc<Known>)| {
-            of(known, now_s).map(|value| (vec![label("database", database)], value))
-        };
-        page.gauges(name, help, all.iter().filter_map(sample));
-    }
-    type Count = (&'static str, &'static str, fn(&Known) -> u64);
-    let counters: [Count; 2] = [
-        ("pgweir_catalog_refreshes_total", "Times it was read.", |known| known.refreshes),
-        ("pgweir_catalog_failures_total", "Times it could not be read.", |known| known.failures),
-    ];
-    for (name, help, of) in counters {
-        let sample =
-            |(database, known): &(String, Arc<Known>)| (vec![label("database", database)], of(known) as f64);
-        page.counters(name, help, all.iter().map(sample));
-    }
-    page.gauges(
-        "pgweir_catalog_error",
-        "Always 1; the kind says why the last attempt to read it failed. Missing: it did not.",
-        all.iter().filter_map(|(database, known)| {
-            let kind = known.error.as_ref()?.kind;
-            Some((with(vec![label("database", database)], "kind", kind), 1.0))
-        }),
-    );
-}
-
 fn render_process_wide(page: &mut Page, registry: &Registry) {
     let mut counter = |name, help, value: u64| {
         page.counters(name, help, std::iter::once((Vec::new(), value as f64)));
@@ -281,85 +238,17 @@ fn render_process_wide(page: &mut Page, registry: &Registry) {
         "Clients refused because a limit was reached or pgweir is shutting down.",
         registry.clients_refused.load(Relaxed),
     );
-    counter(
-        "pgweir_shapes_evicted_total",
-        "Shapes of statements that made room for others in the ledger.",
-        registry.ledger.evicted(),
-    );
-    counter(
-        "pgweir_nplus1_unwatched_total",
-        "Statements not looked at for loops, because too many sessions were at work at the same time.",
-        registry.findings.unwatched.load(Relaxed),
-    );
-    let slow = &registry.slow_log.counts;
-    for (name, help, count) in [
-        ("pgweir_slow_statements_total", "Statements that took longer than their threshold.", &slow.seen),
-        ("pgweir_slow_log_written_total", "Of these, written to the slow-query log.", &slow.written),
-        ("pgweir_slow_log_suppressed_total", "Left out by its limits of lines per minute.", &slow.suppressed),
-        ("pgweir_slow_log_dropped_total", "Left out because its writer did not keep up.", &slow.dropped),
-        ("pgweir_slow_log_write_errors_total", "Lines that could not be written.", &slow.write_errors),
-        ("pgweir_slow_log_rotations_total", "Times its file was moved aside.", &slow.rotations),
-    ] {
-        counter(name, help, count.load(Relaxed));
-    }
     let dropped = registry.log_lines_dropped.load(Relaxed) + log::lines_dropped();
     counter(
         "pgweir_log_lines_dropped_total",
         "Log lines dropped because the reader of stderr did not keep up.",
         dropped,
     );
-    page.gauges(
-        "pgweir_shapes",
-        "Shapes of statements in the ledger.",
-        std::iter::once((Vec::new(), registry.ledger.shapes() as f64)),
-    );
     let version = vec![label("version", env!("CARGO_PKG_VERSION"))];
     page.gauges(
         "pgweir_build_info",
         "Always 1; the labels say which pgweir this is.",
         std::iter::once((version, 1.0)),
-    );
-}
-
-fn render_nplus1(page: &mut Page, findings: &Findings) {
-    let tallies = findings.tallies();
-    let by_class = |number: fn(&Tally) -> u64| {
-        let sample = move |(class, tally): (&&'static str, &Tally)| {
-            (vec![label("class", class)], number(tally) as f64)
-        };
-        tallies.iter().map(sample)
-    };
-    page.counters(
-        "pgweir_nplus1_episodes_total",
-        "Loops of statements that were met, by class.",
-        by_class(|tally| tally.episodes),
-    );
-    page.counters(
-        "pgweir_nplus1_statements_total",
-        "Statements in them.",
-        by_class(|tally| tally.statements),
-    );
-}
-
-/// What the parser made of the shapes.
-fn render_shapes(page: &mut Page, registry: &Registry) {
-    let (facts, one) = (&registry.facts, |value: u64| std::iter::once((Vec::new(), value as f64)));
-    page.counters("pgweir_shapes_parsed_total", "Shapes that the parser has read.", one(facts.parsed()));
-    let refused = facts.refused().map(|(reason, count)| (vec![label("reason", reason)], count as f64));
-    page.counters(
-        "pgweir_shapes_unparsed_total",
-        "Shapes that the parser could not read, by the reason; they are forwarded unchanged.",
-        refused,
-    );
-    page.counters(
-        "pgweir_shapes_dropped_total",
-        "Times a shape found the parser's queue or the book of facts full.",
-        one(facts.dropped()),
-    );
-    page.gauges(
-        "pgweir_unparsed_calls",
-        "Calls in the ledger of shapes that the parser could not read.",
-        one(registry.ledger.calls_of(&facts.unparsed())),
     );
 }
 

@@ -4,6 +4,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::*;
+use crate::observe::catalogs::Trouble;
+use crate::observe::findings::Met;
 
 /// One sample of the text format.
 #[derive(Debug)]
@@ -242,6 +244,11 @@ fn names_in(file: &str) -> BTreeSet<String> {
 fn the_files_in_deploy_name_only_metrics_that_exist() {
     let registry = Registry::default();
     pool(&registry, "app", "ann").count_error(*b"23505");
+    let trouble = Trouble { kind: "lost", text: String::new(), at_s: 0 };
+    registry.catalogs.update("app", |known| {
+        (known.catalog, known.error) = (Some(Arc::default()), Some(trouble));
+    });
+    registry.findings.note(Met { class: "counted", ..Met::default() });
     let emitted: BTreeSet<String> = parse(&render(&registry)).into_iter().map(|sample| sample.name).collect();
     for (file, at_least) in [("grafana-dashboard.json", 20), ("alerts.yml", 8), ("prometheus.yml", 0)] {
         let named = names_in(file);

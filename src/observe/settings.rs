@@ -52,5 +52,7 @@ pub enum StatePlace {
     Postgres {
         database: String,
         schema: String,
+        /// Tells the pgweir that share a schema apart; `None`: the name of the host.
+        instance: Option<String>,
     },
 }

@@ -1,17 +1,17 @@
-//! Ledger and findings over restarts: a small file of JSON lines, one shape or finding each, written whole and
-//! put in place at once. Holds shapes and totals, no value of any statement.
+//! Ledger and findings over restarts: what is kept, and a small file of JSON lines, one shape or finding each,
+//! written whole and put in place at once. Holds shapes and totals, no value of any statement.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Finding, Findings};
 use super::latency::Distribution;
 use super::ledger::{Key, Ledger, Row, Totals};
-use super::settings::StatePlace;
 
 /// The first line says what the file is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,17 +24,6 @@ const VERSION: u32 = 2;
 
 /// Longer lines are none of ours; of texts 4 KiB are kept, and a finding has two.
 const LINE_MAX: usize = 256 * 1024;
-
-/// Whether this build can keep the state there.
-///
-/// # Errors
-/// What to do instead.
-pub fn available(place: &StatePlace) -> Result<(), &'static str> {
-    match place {
-        StatePlace::Off | StatePlace::File(_) => Ok(()),
-        StatePlace::Postgres { .. } => Err("not available in this build; use observe.state.file"),
-    }
-}
 
 /// A line behind the first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,20 +55,52 @@ pub struct Line {
     pub latency: Vec<(u16, u64)>,
 }
 
+/// All that is kept.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Saved {
+    pub shapes: Vec<Line>,
+    pub findings: Vec<Finding>,
+}
+
+impl Saved {
+    /// What there is at this moment.
+    pub fn of(ledger: &Ledger, findings: &Findings) -> Saved {
+        Saved { shapes: ledger.rows().iter().map(line).collect(), findings: findings.every() }
+    }
+
+    /// Adds it to what this process has. Returns how many shapes.
+    pub fn remember(self, ledger: &Ledger, findings: &Findings) -> usize {
+        let rows: Vec<Row> = self.shapes.into_iter().filter_map(row).collect();
+        let count = rows.len();
+        ledger.remember(rows);
+        findings.remember(self.findings);
+        count
+    }
+}
+
+/// How keeping them goes.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub saves: AtomicU64,
+    /// Attempts to load or save that failed.
+    pub errors: AtomicU64,
+}
+
 /// Writes ledger and findings to `path`, by way of a file beside it. Returns how many shapes.
 ///
 /// # Errors
 /// The folder or the file cannot be written; what was there before stays.
 pub fn save(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usize> {
-    let rows = ledger.rows();
+    let saved = Saved::of(ledger, findings);
+    let count = saved.shapes.len();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     // Statements are nobody else's business.
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     let mut file = BufWriter::new(file);
     serde_json::to_writer(&mut file, &Heading { pgweir_state: VERSION })?;
-    let shapes = rows.iter().map(|row| Kept::Shape(line(row)));
-    let found = findings.every().into_iter().map(|finding| Kept::Finding(Box::new(finding)));
+    let shapes = saved.shapes.into_iter().map(Kept::Shape);
+    let found = saved.findings.into_iter().map(|finding| Kept::Finding(Box::new(finding)));
     for line in shapes.chain(found) {
         file.write_all(b"\n")?;
         serde_json::to_writer(&mut file, &line)?;
@@ -87,7 +108,7 @@ pub fn save(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usi
     file.write_all(b"\n")?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     fs::rename(&beside, path)?;
-    Ok(rows.len())
+    Ok(count)
 }
 
 /// Puts what an earlier process saved into ledger and findings. Returns how many shapes; none if there is no
@@ -107,25 +128,22 @@ pub fn load(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usi
         let what = format!("version {} of a state file is not known", heading.pgweir_state);
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
-    let (mut rows, mut found) = (Vec::new(), Vec::new());
+    let mut saved = Saved::default();
     for text in lines {
         let text = text?;
         if text.len() > LINE_MAX {
             continue;
         }
         match serde_json::from_str(&text)? {
-            Kept::Shape(shape) => rows.extend(row(shape)),
-            Kept::Finding(finding) => found.push(*finding),
+            Kept::Shape(shape) => saved.shapes.push(shape),
+            Kept::Finding(finding) => saved.findings.push(*finding),
         }
     }
-    let count = rows.len();
-    ledger.remember(rows);
-    findings.remember(found);
-    Ok(count)
+    Ok(saved.remember(ledger, findings))
 }
 
 /// The ledger's row as it is kept.
-pub fn line(row: &Row) -> Line {
+fn line(row: &Row) -> Line {
     let totals = &row.totals;
     Line {
         database: row.key.database.to_string(),
@@ -147,7 +165,7 @@ pub fn line(row: &Row) -> Line {
 }
 
 /// The row that a line holds; `None` when its shape is none.
-pub fn row(line: Line) -> Option<Row> {
+fn row(line: Line) -> Option<Row> {
     let fingerprint = u64::from_str_radix(&line.shape, 16).ok()?;
     Some(Row {
         key: Key { database: line.database.into(), user: line.user.into(), fingerprint },

@@ -37,8 +37,18 @@ pub struct Known {
     pub marks: Marks,
     /// These values, where somebody wants them and the text is one statement.
     pub values: Option<Rc<Values>>,
+    /// The text itself, under the same condition.
+    pub original: Option<Rc<Original>>,
     text: Box<[u8]>,
     standard_strings: bool,
+}
+
+/// One statement as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    pub text: Box<str>,
+    /// So many of the values that are kept stand in the text; parameters come behind them.
+    pub literals: usize,
 }
 
 /// The shapes of a text's statements, in order.
@@ -160,6 +170,9 @@ impl Reader {
         });
         if matches!(known.shapes, Shapes::Several(_)) {
             known.values = None;
+        }
+        if let (Some(values), Ok(text)) = (&known.values, str::from_utf8(text)) {
+            known.original = Some(Rc::new(Original { text: text.into(), literals: values.len() }));
         }
         known
     }

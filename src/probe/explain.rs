@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
@@ -33,6 +34,8 @@ pub struct Explain {
     pub values: Option<Vec<Option<String>>>,
     /// Schemas in which names are searched; empty: those of the user who asks.
     pub search_path: Vec<String>,
+    /// None of its questions may take longer; `None`: what holds for all of the probe's.
+    pub timeout: Option<Duration>,
     /// Executes it and measures; only for what is known to change nothing.
     pub analyze: Option<Analyze>,
 }
@@ -73,6 +76,10 @@ async fn within(transaction: &Transaction<'_>, question: &Explain) -> Result<Str
     if !question.search_path.is_empty() {
         let schemas: Vec<String> = question.search_path.iter().map(|schema| quoted(schema)).collect();
         transaction.batch_execute(&format!("SET LOCAL search_path = {}", schemas.join(", "))).await?;
+    }
+    if let Some(timeout) = question.timeout {
+        let ms = timeout.as_millis().max(1);
+        transaction.batch_execute(&format!("SET LOCAL statement_timeout = {ms}")).await?;
     }
     let plain = explained(transaction, question, "").await?;
     let Some(analyze) = &question.analyze else {

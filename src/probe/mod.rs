@@ -22,7 +22,7 @@ use deadpool_postgres::{
 use self::explain::Explain;
 use crate::auth::credential::ServerLogin;
 use crate::catalog::Catalog;
-use crate::observe::state::Line;
+use crate::observe::state::Saved;
 use crate::pool::connector::Connector;
 use crate::pool::server::ServerError;
 use crate::pool::settings::ServerAddress;
@@ -66,6 +66,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The catalog takes a dozen questions, of which few take any time.
 const CATALOG_TIMES: u32 = 3;
+
+/// A plan that is measured takes three questions, of which the first is asked with a few small ones.
+const EXPLAIN_TIMES: u32 = 4;
 
 /// A server that does not heed its own timeout is left after this much more.
 const GRACE: Duration = Duration::from_secs(2);
@@ -202,19 +205,20 @@ impl Probe {
     /// There is no connection, or the server has no plan for it, which is `Refused` or `Unfit`.
     pub async fn explain(&self, question: &Explain) -> Result<String, ProbeError> {
         let mut client = self.client().await?;
-        let answer = self.within(2, explain::plan(&mut client, question)).await;
+        let each = question.timeout.unwrap_or(self.timeout);
+        let answer = within(each * EXPLAIN_TIMES + GRACE, explain::plan(&mut client, question)).await;
         settle(client, answer)
     }
 
-    /// Keeps the ledger in a schema of this database, see [`state::save`].
-    pub async fn save(&self, place: &state::Place, lines: &[Line]) -> Result<u64, ProbeError> {
+    /// Keeps ledger and findings in a schema of this database, see [`state::save`].
+    pub async fn save(&self, place: &state::Place, saved: &Saved) -> Result<u64, ProbeError> {
         let mut client = self.client().await?;
-        let answer = self.within(2, state::save(&mut client, place, lines)).await;
+        let answer = self.within(2, state::save(&mut client, place, saved)).await;
         settle(client, answer)
     }
 
     /// What was kept there, see [`state::load`].
-    pub async fn load(&self, place: &state::Place) -> Result<Vec<Line>, ProbeError> {
+    pub async fn load(&self, place: &state::Place) -> Result<Saved, ProbeError> {
         let mut client = self.client().await?;
         let answer = self.within(2, state::load(&mut client, place)).await;
         settle(client, answer)
@@ -235,8 +239,7 @@ impl Probe {
         times: u32,
         work: impl Future<Output = Result<T, ProbeError>>,
     ) -> Result<T, ProbeError> {
-        let bound = self.timeout * times + GRACE;
-        tokio::time::timeout(bound, work).await.unwrap_or(Err(ProbeError::TimedOut(bound)))
+        within(self.timeout * times + GRACE, work).await
     }
 
     /// Closes what was not used for so long.
@@ -248,6 +251,13 @@ impl Probe {
     pub fn is_idle(&self) -> bool {
         self.pool.status().size == 0
     }
+}
+
+async fn within<T>(
+    bound: Duration,
+    work: impl Future<Output = Result<T, ProbeError>>,
+) -> Result<T, ProbeError> {
+    tokio::time::timeout(bound, work).await.unwrap_or(Err(ProbeError::TimedOut(bound)))
 }
 
 /// A connection that an error came by is closed: it may be within a transaction, and another costs little.

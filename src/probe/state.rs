@@ -1,12 +1,13 @@
-//! The ledger over restarts in a table, in a schema of the user's choice. Several pgweir may keep theirs side
-//! by side. Must not know when that is done; the lines are those of the state file.
+//! Ledger and findings over restarts in two tables, in a schema of the user's choice. Several pgweir may keep
+//! theirs side by side. Must not know when that is done; the lines are those of the state file.
 
 use tokio_postgres::{Client, Transaction};
 
 use super::{ProbeError, quoted};
-use crate::observe::state::Line;
+use crate::observe::findings::Finding;
+use crate::observe::state::{Line, Saved};
 
-/// Where the ledger of one pgweir is kept.
+/// Where the state of one pgweir is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub schema: String,
@@ -17,44 +18,79 @@ pub struct Place {
 /// Nobody's operators stand in for PostgreSQL's own.
 const OWN_NAMES: &str = "SET LOCAL search_path = pg_catalog";
 
-/// Lines that are read back, at most: twice what a ledger holds by default.
-const LINES_MAX: i64 = 10_000;
+/// Lines that are read back, at most: the largest ledger that the rules allow.
+const LINES_MAX: i64 = 100_000;
 
-/// Keeps these lines and forgets what was kept of others of this instance. With no lines nothing changes: an
-/// empty ledger is one that has not begun. Returns how many rows were written.
+/// Findings that are read back, at most; more than are ever kept at a time.
+const FINDINGS_MAX: i64 = 10_000;
+
+/// The columns of a table that is made when it is missing.
+const LEDGER: (&str, &str) = (
+    "ledger",
+    "instance text, database text, username text, shape text, statement text NOT NULL, \
+     calls bigint NOT NULL, errors bigint NOT NULL, row_count bigint NOT NULL, bytes bigint NOT NULL, \
+     queue_us bigint NOT NULL, server_us bigint NOT NULL, client_us bigint NOT NULL, \
+     max_us bigint NOT NULL, first_s bigint NOT NULL, last_s bigint NOT NULL, latency text NOT NULL, \
+     PRIMARY KEY (instance, database, username, shape)",
+);
+const FINDINGS: (&str, &str) =
+    ("findings", "instance text, id text, body jsonb NOT NULL, PRIMARY KEY (instance, id)");
+
+/// Keeps these lines and findings, and forgets what was kept of others of this instance. Where there are none
+/// nothing changes: an empty ledger is one that has not begun. Returns how many rows were written.
 ///
 /// # Errors
-/// The schema or table can neither be used nor made; the message says what to run.
-pub(super) async fn save(client: &mut Client, place: &Place, lines: &[Line]) -> Result<u64, ProbeError> {
-    if lines.is_empty() {
+/// The schema or its tables can neither be used nor made; the message says what to run.
+pub(super) async fn save(client: &mut Client, place: &Place, saved: &Saved) -> Result<u64, ProbeError> {
+    if *saved == Saved::default() {
         return Ok(0);
     }
     let transaction = client.build_transaction().read_only(false).start().await?;
     transaction.batch_execute(OWN_NAMES).await?;
-    make(&transaction, place).await.map_err(|error| explained(error, place))?;
-    let written = upsert(&transaction, place, lines).await.map_err(|error| explained(error, place))?;
+    let written = write(&transaction, place, saved).await.map_err(|error| explained(error, place))?;
     transaction.commit().await?;
     Ok(written)
 }
 
-/// The lines that were kept; none if there is no table.
+async fn write(transaction: &Transaction<'_>, place: &Place, saved: &Saved) -> Result<u64, ProbeError> {
+    let mut written = 0;
+    make(transaction, place, LEDGER).await?;
+    if !saved.shapes.is_empty() {
+        written += upsert(transaction, place, &saved.shapes).await?;
+    }
+    make(transaction, place, FINDINGS).await?;
+    if !saved.findings.is_empty() {
+        written += upsert_findings(transaction, place, &saved.findings).await?;
+    }
+    Ok(written)
+}
+
+/// What was kept; nothing if there are no tables.
 ///
 /// # Errors
-/// The table cannot be read or is not one of ours.
-pub(super) async fn load(client: &mut Client, place: &Place) -> Result<Vec<Line>, ProbeError> {
+/// A table cannot be read or is not one of ours.
+pub(super) async fn load(client: &mut Client, place: &Place) -> Result<Saved, ProbeError> {
     let transaction = client.build_transaction().read_only(true).start().await?;
     transaction.batch_execute(OWN_NAMES).await?;
-    if !exists(&transaction, place).await? {
-        return Ok(Vec::new());
+    let mut saved = Saved::default();
+    if exists(&transaction, place, LEDGER.0).await? {
+        saved.shapes = shapes(&transaction, place).await.map_err(|error| explained(error, place))?;
     }
-    let table = table(place);
+    if exists(&transaction, place, FINDINGS.0).await? {
+        saved.findings = findings(&transaction, place).await.map_err(|error| explained(error, place))?;
+    }
+    transaction.rollback().await?;
+    Ok(saved)
+}
+
+async fn shapes(transaction: &Transaction<'_>, place: &Place) -> Result<Vec<Line>, ProbeError> {
+    let table = table(place, LEDGER.0);
     let query = format!(
         "SELECT database, username, shape, statement, calls, errors, row_count, bytes, queue_us, server_us, \
             client_us, max_us, first_s, last_s, latency \
          FROM {table} WHERE instance = $1 ORDER BY calls DESC LIMIT {LINES_MAX}"
     );
-    let rows = transaction.query(&query, &[&place.instance]).await;
-    let rows = rows.map_err(|error| explained(error.into(), place))?;
+    let rows = transaction.query(&query, &[&place.instance]).await?;
     let mut lines = Vec::with_capacity(rows.len());
     for row in &rows {
         let number =
@@ -80,25 +116,39 @@ pub(super) async fn load(client: &mut Client, place: &Place) -> Result<Vec<Line>
             })?,
         });
     }
-    transaction.rollback().await?;
     Ok(lines)
 }
 
-fn table(place: &Place) -> String {
-    format!("{}.ledger", quoted(&place.schema))
+async fn findings(transaction: &Transaction<'_>, place: &Place) -> Result<Vec<Finding>, ProbeError> {
+    let table = table(place, FINDINGS.0);
+    let query = format!("SELECT body::text FROM {table} WHERE instance = $1 LIMIT {FINDINGS_MAX}");
+    let mut found = Vec::new();
+    for row in transaction.query(&query, &[&place.instance]).await? {
+        let unread = |error| ProbeError::Unfit(format!("{table} holds an unreadable finding: {error}"));
+        found.push(serde_json::from_str(row.try_get(0)?).map_err(unread)?);
+    }
+    Ok(found)
 }
 
-async fn exists(transaction: &Transaction<'_>, place: &Place) -> Result<bool, ProbeError> {
+fn table(place: &Place, name: &str) -> String {
+    format!("{}.{name}", quoted(&place.schema))
+}
+
+async fn exists(transaction: &Transaction<'_>, place: &Place, name: &str) -> Result<bool, ProbeError> {
     let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c \
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        WHERE n.nspname = $1 AND c.relname = 'ledger')";
-    Ok(transaction.query_one(query, &[&place.schema]).await?.try_get(0)?)
+        WHERE n.nspname = $1 AND c.relname = $2)";
+    Ok(transaction.query_one(query, &[&place.schema, &name]).await?.try_get(0)?)
 }
 
 /// Makes what is missing. `IF NOT EXISTS` alone would ask for the right to create even where nothing is
 /// created.
-async fn make(transaction: &Transaction<'_>, place: &Place) -> Result<(), ProbeError> {
-    if exists(transaction, place).await? {
+async fn make(
+    transaction: &Transaction<'_>,
+    place: &Place,
+    (name, columns): (&str, &str),
+) -> Result<(), ProbeError> {
+    if exists(transaction, place, name).await? {
         return Ok(());
     }
     let schema = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
@@ -106,15 +156,7 @@ async fn make(transaction: &Transaction<'_>, place: &Place) -> Result<(), ProbeE
         let create = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(&place.schema));
         transaction.batch_execute(&create).await?;
     }
-    let create = format!(
-        "CREATE TABLE IF NOT EXISTS {} (instance text, database text, username text, shape text, \
-            statement text NOT NULL, calls bigint NOT NULL, errors bigint NOT NULL, \
-            row_count bigint NOT NULL, bytes bigint NOT NULL, queue_us bigint NOT NULL, \
-            server_us bigint NOT NULL, client_us bigint NOT NULL, max_us bigint NOT NULL, \
-            first_s bigint NOT NULL, last_s bigint NOT NULL, latency text NOT NULL, \
-            PRIMARY KEY (instance, database, username, shape))",
-        table(place)
-    );
+    let create = format!("CREATE TABLE IF NOT EXISTS {} ({columns})", table(place, name));
     Ok(transaction.batch_execute(&create).await?)
 }
 
@@ -136,7 +178,7 @@ async fn upsert(transaction: &Transaction<'_>, place: &Place, lines: &[Line]) ->
             first_s = excluded.first_s, last_s = excluded.last_s, latency = excluded.latency \
          WHERE (old.calls, old.errors, old.row_count, old.client_us, old.last_s) IS DISTINCT FROM \
             (excluded.calls, excluded.errors, excluded.row_count, excluded.client_us, excluded.last_s)",
-        table = table(place)
+        table = table(place, LEDGER.0)
     );
     let text = |of: fn(&Line) -> &str| lines.iter().map(of).collect::<Vec<_>>();
     // PostgreSQL has no unsigned numbers; no count comes near the bound.
@@ -172,6 +214,27 @@ async fn upsert(transaction: &Transaction<'_>, place: &Place, lines: &[Line]) ->
     Ok(written)
 }
 
+/// The same for findings.
+async fn upsert_findings(
+    transaction: &Transaction<'_>,
+    place: &Place,
+    findings: &[Finding],
+) -> Result<u64, ProbeError> {
+    let query = format!(
+        "WITH now AS (SELECT id, body::jsonb FROM unnest($2::text[], $3::text[]) AS line(id, body)), \
+         gone AS (DELETE FROM {table} old WHERE old.instance = $1 AND NOT EXISTS (SELECT FROM now \
+            WHERE now.id = old.id)) \
+         INSERT INTO {table} AS old SELECT $1, now.* FROM now \
+         ON CONFLICT (instance, id) DO UPDATE SET body = excluded.body \
+         WHERE old.body IS DISTINCT FROM excluded.body",
+        table = table(place, FINDINGS.0)
+    );
+    let ids: Vec<&str> = findings.iter().map(|finding| finding.id.as_str()).collect();
+    let bodies = findings.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
+    let bodies = bodies.map_err(|error| ProbeError::Unfit(error.to_string()))?;
+    Ok(transaction.execute(&query, &[&place.instance, &ids, &bodies]).await?)
+}
+
 /// Says what an operator has to do.
 fn explained(error: ProbeError, place: &Place) -> ProbeError {
     let ProbeError::Refused { sqlstate, message } = error else {
@@ -180,15 +243,17 @@ fn explained(error: ProbeError, place: &Place) -> ProbeError {
     let schema = quoted(&place.schema);
     let advice = match sqlstate.as_str() {
         "42501" => format!(
-            "; let the user that pgweir asks as have the schema: CREATE SCHEMA {schema} AUTHORIZATION …, or \
-             GRANT USAGE, CREATE ON SCHEMA {schema} and the rights on {schema}.ledger to it"
+            "; let the user that pgweir asks as (observe.probe.user in the rules) have the schema: CREATE SCHEMA \
+             {schema} AUTHORIZATION …, or GRANT USAGE, CREATE ON SCHEMA {schema} and the rights on its tables \
+             ledger and findings to it"
         ),
-        "42703" | "42P10" | "42804" => {
-            format!("; {schema}.ledger is not a table of pgweir's: name another schema, or rename the table")
-        }
+        "42703" | "42P10" | "42804" => format!(
+            "; {schema}.ledger and {schema}.findings are not both tables of pgweir's: name another schema, or \
+             rename what is in the way"
+        ),
         "25006" => "; the server takes no writes, it may be a standby".to_owned(),
         _ => String::new(),
     };
-    let message = format!("the ledger cannot be kept in {schema}: {message}{advice}");
+    let message = format!("{message}{advice}");
     ProbeError::Refused { sqlstate, message }
 }

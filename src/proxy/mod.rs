@@ -7,6 +7,7 @@ pub mod chore;
 pub mod control;
 pub mod descriptors;
 pub mod drive;
+mod explaining;
 pub mod farewell;
 pub mod greet;
 pub mod hub;

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::explaining;
 use super::hub::Hub;
 use super::refreshing::{Look, Schedule};
 use super::whom;
 use crate::auth::credential::ServerLogin;
 use crate::observe::catalogs::{Known, Trouble};
 use crate::observe::process::now_s;
-use crate::observe::state::Line;
+use crate::observe::state::Saved;
 use crate::probe::explain::Explain;
 use crate::probe::state::Place;
 use crate::probe::{IDLE_MAX, Probe, ProbeError, Target};
@@ -38,8 +39,8 @@ type Reply<T> = oneshot::Sender<Result<T, ProbeError>>;
 /// What others want to know.
 enum Errand {
     Explain(Explain, Reply<String>),
-    Save(Place, Vec<Line>, Reply<u64>),
-    Load(Place, Reply<Vec<Line>>),
+    Save(Place, Saved, Reply<u64>),
+    Load(Place, Reply<Saved>),
 }
 
 /// A database by the name that clients ask for, and as whom it is asked; `None`: whoever reads the catalog.
@@ -71,13 +72,13 @@ impl Desk {
         self.leave(database, Some(user), |reply| Errand::Explain(question, reply))
     }
 
-    /// Keeps a ledger's lines in a schema of a database, as this user or as whoever reads the catalog.
-    pub fn save(&self, database: &str, user: Option<&str>, place: Place, lines: Vec<Line>) -> Awaited<u64> {
-        self.leave(database, user, |reply| Errand::Save(place, lines, reply))
+    /// Keeps ledger and findings in a schema of a database, as this user or as whoever reads the catalog.
+    pub fn save(&self, database: &str, user: Option<&str>, place: Place, saved: Saved) -> Awaited<u64> {
+        self.leave(database, user, |reply| Errand::Save(place, saved, reply))
     }
 
-    /// The lines that were kept there.
-    pub fn load(&self, database: &str, user: Option<&str>, place: Place) -> Awaited<Vec<Line>> {
+    /// What was kept there.
+    pub fn load(&self, database: &str, user: Option<&str>, place: Place) -> Awaited<Saved> {
         self.leave(database, user, |reply| Errand::Load(place, reply))
     }
 
@@ -121,6 +122,8 @@ async fn run(hub: &Arc<Hub>) {
     let Some(mut errands) = errands else {
         return;
     };
+    // It ends with the runtime.
+    tokio::spawn(explaining::run(hub.clone()));
     let mut bases = Bases { hub: hub.clone(), bases: HashMap::new(), told: false };
     loop {
         tokio::select! {
@@ -333,8 +336,8 @@ impl Base {
                 Ok(probe) => probe.explain(&question).await,
                 Err(error) => Err(error),
             })),
-            Errand::Save(place, lines, reply) => drop(reply.send(match probe {
-                Ok(probe) => probe.save(&place, &lines).await,
+            Errand::Save(place, saved, reply) => drop(reply.send(match probe {
+                Ok(probe) => probe.save(&place, &saved).await,
                 Err(error) => Err(error),
             })),
             Errand::Load(place, reply) => drop(reply.send(match probe {

@@ -140,7 +140,6 @@ impl Running {
     pub fn kill(&self) {
         self.hub.draining.store(true, Relaxed);
         self.hub.tell_all(|| Mail::Kill);
-        self.hub.probing.end();
     }
 
     /// Waits until the workers have ended, which takes a `shutdown` or `kill`.
@@ -150,14 +149,16 @@ impl Running {
                 tracing::error!("a worker had panicked");
             }
         }
-        if self.probe.join().is_err() {
-            tracing::error!("the probe had panicked");
-        }
         self.hub.registry.facts.end();
         if self.parser.join().is_err() {
             tracing::error!("the parser had panicked");
         }
         self.keeper.finish();
+        // What was saved last may have gone to a database.
+        self.hub.probing.end();
+        if self.probe.join().is_err() {
+            tracing::error!("the probe had panicked");
+        }
         // Last, so that `/readyz` tells of the end while there is anything to end.
         if let Some(handle) = self.reloader.take_admin() {
             handle.shutdown();

@@ -8,7 +8,6 @@ use crate::observe::ledger::{Entry, Outcome};
 use crate::observe::slow_log::{Origin, Slow};
 use crate::pool::values::{self, Values};
 use crate::session::account::Done;
-use crate::sql::kind::Kind;
 use crate::wire::server::TxStatus;
 
 impl Drive {
@@ -22,12 +21,19 @@ impl Drive {
             outcome,
             sqlstate: done.sqlstate,
             in_transaction: self.session.status() != TxStatus::Idle,
-            over_us: entry.slow_us(),
+            verdict: entry.slow(),
             origin: origin(done),
             parameters: done.values.as_ref().map(|values| values.as_slice().into()),
-            reads: matches!(done.shape.kind, Kind::Read | Kind::Page),
+            original: done.original.as_deref().map(|original| (original.text.clone(), original.literals)),
+            search_path: self.search_path(),
         };
         self.worker.hub.registry.slow_log.note(slow);
+    }
+
+    /// Where the client's session looks for names, if that is not the server's default.
+    fn search_path(&self) -> Option<Box<str>> {
+        let path = self.session.baggage.settings().get(&b"search_path"[..])?;
+        Some(String::from_utf8_lossy(path).into())
     }
 
     /// The values of a call are known, because some setting wants them.

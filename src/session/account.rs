@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::exchange::Kind;
 use super::{Desk, Session};
 use crate::pool::settings::PoolMode;
-use crate::pool::shape::{Known, Shape, Shapes};
+use crate::pool::shape::{Known, Original, Shape, Shapes};
 use crate::pool::values::{self, Values};
 use crate::sql::mark::{self, Marks};
 use crate::wire::client::Bind;
@@ -37,8 +37,9 @@ pub struct Done {
     pub waited_us: u64,
     pub server_us: u64,
     pub sqlstate: Option<[u8; 5]>,
-    /// Its values, where some setting wants them.
+    /// Its values and its own text, where some setting wants them.
     pub values: Option<Rc<Values>>,
+    pub original: Option<Rc<Original>>,
 }
 
 /// What a step has to tell. The shell empties it after each.
@@ -198,6 +199,7 @@ impl Session {
             server_us: desk.now_us.saturating_sub(started),
             sqlstate: failed,
             values: asked.values.clone(),
+            original: asked.known.as_ref().and_then(|known| known.original.clone()),
         });
     }
 

@@ -17,6 +17,7 @@ pub mod mark;
 pub mod name;
 mod output;
 mod pieces;
+pub mod plannable;
 mod scan;
 pub mod shape;
 pub mod shape_properties;

@@ -16,6 +16,7 @@ mod facts;
 mod faults;
 #[path = "../transcripts/frames.rs"]
 mod frames;
+mod kept;
 mod ledger;
 mod lexer;
 mod login;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pgweir::auth::{Secret, UserSettings};
 use pgweir::demo::cluster::{Cluster, ClusterOptions, TlsFiles};
-use pgweir::observe::state::Line;
+use pgweir::observe::findings::Finding;
+use pgweir::observe::state::{Line, Saved};
 use pgweir::pool::settings::PoolMode;
 use pgweir::probe::explain::{Analyze, Explain};
 use pgweir::probe::state::Place;
@@ -144,34 +145,53 @@ fn line(shape: &str, calls: u64) -> Line {
     }
 }
 
+/// Shapes by name and calls, and findings by name and episodes.
+fn saved(shapes: &[(&str, u64)], findings: &[(&str, u64)]) -> Saved {
+    let finding = |&(id, episodes): &(&str, u64)| Finding {
+        id: id.into(),
+        statement: "select \"ä\\\" from t where x = $1".into(),
+        episodes,
+        time_ms: 0.1,
+        recent: vec![(7, episodes)],
+        ..Finding::default()
+    };
+    let shapes = shapes.iter().map(|&(shape, calls)| line(shape, calls)).collect();
+    Saved { shapes, findings: findings.iter().map(finding).collect() }
+}
+
 #[tokio::test]
 async fn the_ledger_is_kept_in_a_schema() {
     let database = TestDatabase::new("ledger");
     let place = |instance: &str| Place { schema: "Weir \"kept\"".into(), instance: instance.into() };
     let poor = probe(&database);
     batch(&database.superuser_url(), &[&format!("ALTER DATABASE {} OWNER TO CURRENT_USER", database.name())]);
-    assert!(poor.load(&place("a")).await.unwrap().is_empty());
-    let refused = poor.save(&place("a"), &[line("1", 2)]).await.unwrap_err().to_string();
+    assert_eq!(poor.load(&place("a")).await.unwrap(), Saved::default());
+    let refused = poor.save(&place("a"), &saved(&[("1", 2)], &[])).await.unwrap_err().to_string();
     assert!(refused.contains("CREATE SCHEMA \"Weir \"\"kept\"\"\" AUTHORIZATION"), "{refused}");
     batch(&database.superuser_url(), &["CREATE SCHEMA \"Weir \"\"kept\"\"\" AUTHORIZATION app"]);
 
-    assert_eq!(poor.save(&place("a"), &[line("1", 20), line("2", 3)]).await.unwrap(), 2);
-    assert_eq!(poor.save(&place("b"), &[line("1", 7)]).await.unwrap(), 1);
-    assert_eq!(poor.load(&place("a")).await.unwrap(), [line("1", 20), line("2", 3)]);
-    assert_eq!(poor.save(&place("a"), &[]).await.unwrap(), 0, "an empty ledger wipes nothing");
-    let written = poor.save(&place("a"), &[line("1", 20), line("3", 4)]).await.unwrap();
-    assert_eq!(written, 1, "the first has not changed, the second is gone, the third is new");
-    assert_eq!(poor.load(&place("a")).await.unwrap(), [line("1", 20), line("3", 4)]);
-    assert_eq!(poor.load(&place("b")).await.unwrap(), [line("1", 7)]);
+    let first = saved(&[("1", 20), ("2", 3)], &[("np-1", 2)]);
+    assert_eq!(poor.save(&place("a"), &first).await.unwrap(), 3);
+    let other = saved(&[("1", 7)], &[]);
+    assert_eq!(poor.save(&place("b"), &other).await.unwrap(), 1);
+    assert_eq!(poor.load(&place("a")).await.unwrap(), first);
+    assert_eq!(poor.save(&place("a"), &Saved::default()).await.unwrap(), 0, "an empty ledger wipes nothing");
+    let second = saved(&[("1", 20), ("3", 4)], &[("np-1", 2), ("np-2", 1)]);
+    let written = poor.save(&place("a"), &second).await.unwrap();
+    assert_eq!(written, 2, "what has not changed stays, the second is gone, the third and a finding are new");
+    assert_eq!(poor.load(&place("a")).await.unwrap(), second);
+    assert_eq!(poor.load(&place("b")).await.unwrap(), other);
 
     batch(
         &database.superuser_url(),
-        &["CREATE SCHEMA theirs AUTHORIZATION app", "CREATE TABLE theirs.ledger (a int)"],
+        &["CREATE SCHEMA theirs AUTHORIZATION app", "CREATE TABLE theirs.findings (a int)"],
     );
-    batch(&database.superuser_url(), &["ALTER TABLE theirs.ledger OWNER TO app"]);
+    batch(&database.superuser_url(), &["ALTER TABLE theirs.findings OWNER TO app"]);
     let theirs = Place { schema: "theirs".into(), instance: "a".into() };
-    let refused = poor.save(&theirs, &[line("1", 2)]).await.unwrap_err().to_string();
-    assert!(refused.contains("not a table of pgweir's"), "{refused}");
+    let refused = poor.save(&theirs, &saved(&[("1", 2)], &[("np-1", 1)])).await.unwrap_err().to_string();
+    assert!(refused.contains("tables of pgweir's"), "{refused}");
+    let refused = poor.load(&theirs).await.unwrap_err().to_string();
+    assert!(refused.contains("tables of pgweir's"), "{refused}");
 }
 
 #[tokio::test]
@@ -340,7 +360,7 @@ async fn a_server_that_comes_late_is_asked_late() {
     wait_for("the server again", || client_sees(&weir));
     drop(client);
     let again = desk.load("pgweir_template", None, place).await.unwrap();
-    assert_eq!(again.unwrap(), []);
+    assert_eq!(again.unwrap(), Saved::default());
 }
 
 fn client_sees(weir: &Pgweir) -> bool {

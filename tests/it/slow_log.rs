@@ -1,5 +1,7 @@
 //! The slow-query log in front of a real server: what is written where, what is not, and what it costs at most.
 
+mod explain;
+
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -148,6 +150,36 @@ fn rules_decide_while_it_runs() {
 }
 
 #[test]
+fn a_rule_for_a_table_follows_the_facts() {
+    let database = TestDatabase::new("slow_tables");
+    let rules = "slow_log: {over: 1h, file: {path: slow.log}, rules: [{table: shop.orders, over: 0}, \
+                 {table: noise, over: 0}]}\n";
+    let weir = start(&database, rules, "");
+    let mut client = weir.login(&database.name);
+    let tables = "create schema shop; create table shop.orders (id int); create table orders (id int)";
+    assert_eq!(client.query(tables).error, None);
+    let class = |part: &str| {
+        let (_, body) = weir.get(&format!("/api/database/queries?filter={part}"));
+        serde_json::from_str::<Value>(&body).unwrap()["queries"][0]["class"].is_string()
+    };
+    // The word is there, and is no table; that is known as soon as the statement was parsed.
+    assert_eq!(client.query("select id as noise from orders").error, None);
+    wait_for("its facts are known", || class("as%20noise"));
+    // A statement is counted a moment after its answer; one that follows is counted later.
+    let slow = || weir.metric("pgweir_slow_statements_total", &[]);
+    until("it is not slow any more", || {
+        let before = slow();
+        for text in ["select id as noise from orders", "select id as kept from shop.orders"] {
+            assert_eq!(client.query(text).error, None);
+        }
+        wait_for("the second is slow", || slow() > before);
+        (slow() == before + 1.0).then_some(())
+    });
+    let lines = about(&weir, "slow.log", "as kept", 1);
+    assert!(lines.iter().all(|line| line["rule"] == "slow_log.rules.0"), "{lines:?}");
+}
+
+#[test]
 fn a_shape_is_held_against_its_own_past() {
     let database = TestDatabase::new("slow_p99");
     let rules = "slow_log: {over: 1h, file: {path: slow.log}, rules: [{database: '";
@@ -281,19 +313,21 @@ fn lines_go_to_stdout_or_to_the_log() {
     assert!(!weir.log().contains("pgweir::slow"));
 }
 
+/// A token of this role, and its entry in the settings.
+fn token(role: &str) -> (String, String) {
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"))
+        .args(["token", "create", "--role", role, "--name", role])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(command.stdout).unwrap();
+    let hash = text.split("sha256:").nth(1).unwrap()[..64].to_owned();
+    let word = text.split_whitespace().find(|word| word.starts_with("pgweir_")).unwrap().to_owned();
+    (word, format!("{{name: {role}, role: {role}, hash: 'sha256:{hash}'}}"))
+}
+
 #[test]
 fn samples_of_values_are_for_operators() {
     let database = TestDatabase::new("slow_samples");
-    let token = |role: &str| {
-        let command = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"))
-            .args(["token", "create", "--role", role, "--name", role])
-            .output()
-            .unwrap();
-        let text = String::from_utf8(command.stdout).unwrap();
-        let hash = text.split("sha256:").nth(1).unwrap()[..64].to_owned();
-        let word = text.split_whitespace().find(|word| word.starts_with("pgweir_")).unwrap().to_owned();
-        (word, format!("{{name: {role}, role: {role}, hash: 'sha256:{hash}'}}"))
-    };
     let ((viewer, one), (operator, two)) = (token("viewer"), token("operator"));
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("rules")).unwrap();

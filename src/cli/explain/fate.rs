@@ -81,7 +81,10 @@ fn slow_log(statement: &Statement, settings: Option<&Settings>) -> String {
     }
     let about = slow.rules.iter().filter(|rule| {
         rule.shape.is_none_or(|shape| shape == statement.fingerprint)
-            && rule.table.as_ref().is_none_or(|table| names_table(&statement.canonical, table))
+            && rule
+                .table
+                .as_ref()
+                .is_none_or(|table| names_table(&statement.canonical, Some(&statement.known), table))
     });
     let mut said = format!("slow beyond {}", humantime::format_duration(slow.over));
     for rule in about {

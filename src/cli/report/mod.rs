@@ -1,6 +1,7 @@
 //! `pgweir report`: what a running pgweir has found out, for people. Asks and prints; computes nothing.
 
 mod nplus1;
+mod plan;
 mod queries;
 
 use clap::Subcommand;

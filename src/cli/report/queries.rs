@@ -5,6 +5,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 use serde_json::Value;
 
+use super::plan::tree;
 use crate::cli::ask::Ask;
 use crate::observe::story::readable;
 
@@ -88,13 +89,15 @@ fn plans(answer: &Value, shape: &str) -> Result<String, String> {
         let word = |key: &str| query[key].as_str().unwrap_or_default();
         if word("shape").eq_ignore_ascii_case(shape) {
             let plan = match query["plan"].as_str() {
-                Some(plan) => format!("plan of {}:\n{}", word("plan_at"), plan.trim_end()),
+                Some(plan) => format!("plan of {}:\n{}", word("plan_at"), tree(plan)),
+                None if query["plan_note"].is_string() => "there is no plan".to_owned(),
                 None => {
                     "no plan was asked for yet; slow_log.explain in the rules says when one is".to_owned()
                 }
             };
+            let note = query["plan_note"].as_str().map_or_else(String::new, |note| format!("\n({note})"));
             let (database, user) = (word("database"), word("user"));
-            text.push_str(&format!("{shape}  {database}/{user}\n{}\n\n{plan}\n\n", word("statement")));
+            text.push_str(&format!("{shape}  {database}/{user}\n{}\n\n{plan}{note}\n\n", word("statement")));
         }
     }
     match text.is_empty() {

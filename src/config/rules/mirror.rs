@@ -59,6 +59,8 @@ pub struct StatePostgres {
     /// The schema that holds the tables.
     #[serde(default = "pgweir_schema")]
     pub schema: String,
+    /// Tells the pgweir that share a schema apart. Default: the name of the host.
+    pub instance: Option<String>,
 }
 
 /// pgweir's own questions to the databases: tables, keys, indexes, sizes.
@@ -88,7 +90,7 @@ pub struct SlowLog {
     pub lines_per_minute: LinesPerMinute,
     /// Write the values of parameters and literals.
     pub parameters: bool,
-    /// Ask PostgreSQL how it runs slow reads.
+    /// Ask PostgreSQL how it runs slow statements.
     pub explain: Explain,
     /// Write JSON lines to a file. Default: with neither file nor stdout, lines go to pgweir's own log.
     pub file: Option<SlowFile>,
@@ -130,14 +132,14 @@ pub struct LinesPerMinute {
     pub all: u32,
 }
 
-/// One EXPLAIN of a slow read now and then, kept with its shape.
+/// One EXPLAIN of a slow statement now and then, kept with its shape.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Explain {
     pub mode: ExplainMode,
     /// At most one per shape in this time. Not 0.
     pub every: Human,
-    /// How long it may take. Not 0.
+    /// How long each question for it may take. Not 0.
     pub timeout: Human,
 }
 
@@ -148,7 +150,7 @@ pub enum ExplainMode {
     Off,
     /// EXPLAIN, which executes nothing.
     Plain,
-    /// EXPLAIN ANALYZE, which executes the statement; only reads.
+    /// EXPLAIN ANALYZE of pure reads, which executes them again; EXPLAIN of all else.
     Analyze,
 }
 

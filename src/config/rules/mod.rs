@@ -20,9 +20,9 @@ use super::strict::{self, Report};
 use super::yaml::{self, Node, Position, Value};
 use super::{schema, users};
 use crate::coalesce::Thresholds;
-use crate::observe::ObserveSettings;
 use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
+use crate::observe::{ObserveSettings, StatePlace};
 use crate::probe::ProbeSettings;
 
 /// What all rule files say together; what they leave out has its default.
@@ -179,20 +179,29 @@ impl Reader<'_> {
 /// Checks what only makes sense beside pgweir.yaml: names of users and databases.
 pub fn check_names<'a>(
     rules: &Rules,
-    users: impl Iterator<Item = &'a str> + Clone,
+    users: impl Iterator<Item = &'a str>,
+    databases: impl Iterator<Item = &'a str>,
     folder: &Path,
 ) -> Vec<Mistake> {
-    let Some(user) = &rules.probe.user else {
-        return Vec::new();
+    let (users, databases): (Vec<_>, Vec<_>) = (users.collect(), databases.collect());
+    let mut mistakes = Vec::new();
+    let mut add = |path: &[&str], message: &str, name: &str, known: &[&str]| {
+        let (file, at) = find(folder, path);
+        let mut mistake = mistake(&file, at, path.join("."), message.to_owned());
+        mistake.nearest = nearest(name, known.iter().copied());
+        mistakes.push(mistake);
     };
-    if users.clone().any(|known| known == user) {
-        return Vec::new();
+    if let Some(user) = rules.probe.user.as_deref().filter(|user| !users.contains(user)) {
+        let message = "the user is not listed in pgweir.yaml, so pgweir has no password for it";
+        add(&["observe", "probe", "user"], message, user, &users);
     }
-    let (file, at) = find(folder, &["observe", "probe", "user"]);
-    let message = "the user is not listed in pgweir.yaml, so pgweir has no password for it".to_owned();
-    let mut mistake = mistake(&file, at, "observe.probe.user".to_owned(), message);
-    mistake.nearest = nearest(user, users);
-    vec![mistake]
+    if let StatePlace::Postgres { database, .. } = &rules.observe.state.place
+        && !databases.iter().any(|known| known == database || *known == "*")
+    {
+        let message = "the database is not listed in pgweir.yaml";
+        add(&["observe", "state", "postgres", "database"], message, database, &databases);
+    }
+    mistakes
 }
 
 /// Where a key of the rules stands.

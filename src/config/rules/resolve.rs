@@ -8,11 +8,10 @@ use crate::coalesce::Thresholds;
 use crate::config::human::Human;
 use crate::config::resolve::{Context, size};
 use crate::observe::findings;
-use crate::observe::slow_log::explain;
 use crate::observe::slow_log::settings::{
     ExplainMode, ExplainSettings, FileSettings, Limit, LinesPerMinute, Rule, SlowLogSettings,
 };
-use crate::observe::{ObserveSettings, StatePlace, StateSettings, state};
+use crate::observe::{ObserveSettings, StatePlace, StateSettings};
 use crate::probe::ProbeSettings;
 
 /// Builds the settings of the sections that `file` has. They are good only if no mistake was reported.
@@ -49,16 +48,23 @@ fn observe(context: &mut Context<'_>, observe: &mirror::Observe) -> ObserveSetti
             StatePlace::File(context.new_file(&path, name))
         }
         (None, Some(postgres)) => {
-            StatePlace::Postgres { database: postgres.database.clone(), schema: postgres.schema.clone() }
+            let instance = postgres.instance.clone();
+            let names = [
+                ("database", Some(&postgres.database)),
+                ("schema", Some(&postgres.schema)),
+                ("instance", instance.as_ref()),
+            ];
+            for (key, _) in names.into_iter().filter(|(_, name)| name.is_some_and(|name| name.is_empty())) {
+                context.wrong(&["observe", "state", "postgres", key], "the name is empty; give one");
+            }
+            let (database, schema) = (postgres.database.clone(), postgres.schema.clone());
+            StatePlace::Postgres { database, schema, instance }
         }
         (Some(_), Some(_)) => {
             context.wrong(&["observe", "state"], "file and postgres are both set; keep one");
             StatePlace::Off
         }
     };
-    if let Err(message) = state::available(&place) {
-        context.wrong(&["observe", "state", "postgres"], message);
-    }
     ObserveSettings {
         enabled: observe.enabled,
         shapes: size(observe.shapes),
@@ -83,7 +89,6 @@ fn slow_log(context: &mut Context<'_>, slow_log: &mirror::SlowLog) -> SlowLogSet
     not_zero(context, &["slow_log", "explain", "every"], ask.every);
     not_zero(context, &["slow_log", "explain", "timeout"], ask.timeout);
     let mode = mode(ask.mode);
-    check_mode(context, &["slow_log", "explain", "mode"], mode);
     let rules = slow_log.rules.iter().enumerate().map(|(at, entry)| rule(context, at, entry)).collect();
     let file = slow_log.file.as_ref().map(|file| {
         // A line is cut to some KB; a file that holds none would be moved aside for each.
@@ -124,9 +129,6 @@ fn rule(context: &mut Context<'_>, at: usize, rule: &mirror::SlowRule) -> Rule {
         }
     };
     let explain = rule.explain.map(mode);
-    if let Some(mode) = explain {
-        check_mode(context, &["slow_log", "rules", &index, "explain"], mode);
-    }
     for (key, name) in [("database", &rule.database), ("user", &rule.user), ("table", &rule.table)] {
         if name.as_deref() == Some("") {
             let path = ["slow_log", "rules", &index, key];
@@ -148,12 +150,6 @@ fn mode(mode: mirror::ExplainMode) -> ExplainMode {
         mirror::ExplainMode::Off => ExplainMode::Off,
         mirror::ExplainMode::Plain => ExplainMode::Plain,
         mirror::ExplainMode::Analyze => ExplainMode::Analyze,
-    }
-}
-
-fn check_mode(context: &mut Context<'_>, path: &[&str], mode: ExplainMode) {
-    if let Err(message) = explain::available(mode) {
-        context.wrong(path, message);
     }
 }
 

@@ -48,8 +48,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "a.yaml:2:3: observe.state: file and postgres are both set; keep one",
     ),
     (
-        "observe:\n  state:\n    postgres: {database: app}\n",
-        "a.yaml:3:5: observe.state.postgres: not available in this build",
+        "observe:\n  state:\n    postgres: {database: app, schema: ''}\n",
+        "a.yaml:3:39: observe.state.postgres.schema: the name is empty",
     ),
     ("observe: {probe: {refresh: 0}}\n", "a.yaml:1:28: observe.probe.refresh: 0 would"),
     ("slow_log: {over: 1}\n", "a.yaml:1:18: slow_log.over: expected a duration"),
@@ -69,10 +69,6 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "slow_log: {explain: {mode: analyse}}\n",
         "a.yaml:1:28: slow_log.explain.mode: expected one of off, plain, analyze; did you mean analyze?",
-    ),
-    (
-        "slow_log: {explain: {mode: plain}}\n",
-        "a.yaml:1:28: slow_log.explain.mode: not available in this build",
     ),
     (
         "slow_log: {file: {path: slow.log, max_size: 64}}\n",
@@ -284,4 +280,9 @@ fn the_settings_file_brings_its_rules() {
         "{mistakes:?}"
     );
     assert!(mistakes[0].ends_with("did you mean app?"), "{mistakes:?}");
+    write("observe:\n  state: {postgres: {database: ap}}\n");
+    let mistakes = load_in(folder.path(), &text).unwrap_err();
+    let expected = "rules/a.yaml:2:32: observe.state.postgres.database: the database is not listed in \
+                    pgweir.yaml; did you mean app?";
+    assert_eq!(mistakes, [expected]);
 }

@@ -2,33 +2,20 @@
 //! wanted ones and puts the plans here; this file asks nobody.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::settings::ExplainMode;
 use crate::observe::ledger::Key;
 
 /// Requests that may wait. Each is one sample of a shape, and the next slow one of it asks again.
 const WANTED_MAX: usize = 64;
 
-/// Plans kept. At some KB each this is a few MB; the oldest makes room.
+/// Shapes whose answers are kept. At some KB each this is a few MB; the oldest makes room.
 const PLANS_MAX: usize = 500;
 
-/// A longer plan is cut.
-const PLAN_MAX: usize = 32 * 1024;
-
-/// Whether this build can ask for plans.
-///
-/// # Errors
-/// What to do instead.
-pub fn available(mode: ExplainMode) -> Result<(), &'static str> {
-    match mode {
-        ExplainMode::Off => Ok(()),
-        ExplainMode::Plain | ExplainMode::Analyze => {
-            Err("not available in this build; leave it off, and run EXPLAIN by hand")
-        }
-    }
-}
+/// A longer plan is cut. The probe gives none that is longer.
+const PLAN_MAX: usize = 64 * 1024;
 
 /// A question for PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +23,22 @@ pub struct ExplainWanted {
     pub key: Key,
     /// The statement with `$n` in place of every value. It may have been cut, and then ends with `…`.
     pub statement: Arc<str>,
-    /// Execute it. By its first word it only reads, but functions and WITH may write, so it has to run in a
-    /// transaction that is READ ONLY. Needs `parameters` if there are holes in the statement.
+    /// Execute it, if whoever asks knows that it only reads.
     pub analyze: bool,
     pub timeout: Duration,
-    /// Values of this call, where the settings allow to keep them.
-    pub parameters: Option<Box<[Option<Box<str>>]>>,
+    /// As the setting is written; `None`: the server's default.
+    pub search_path: Option<Box<str>>,
+    /// Where the settings allow to show values.
+    pub call: Option<Call>,
+}
+
+/// One call with its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// As the client sent it.
+    pub text: Box<str>,
+    /// `None` is NULL. What came in binary form is `\x` and digits; what was cut ends with `…`.
+    pub parameters: Box<[Option<Box<str>>]>,
 }
 
 /// A plan and when it was made.
@@ -54,20 +51,33 @@ pub struct Plan {
     pub has_values: bool,
 }
 
+/// What asking came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    pub plan: Option<Plan>,
+    /// Why there is no plan, or none that was measured; holds no value.
+    pub note: Option<String>,
+}
+
 #[derive(Debug, Default)]
-pub struct Explains(Mutex<Inner>);
+pub struct Explains {
+    inner: Mutex<Inner>,
+    /// Plans that came, and questions without one.
+    pub made: AtomicU64,
+    pub failed: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
     wanted: VecDeque<ExplainWanted>,
     /// When a shape was last asked for.
     asked: HashMap<Key, Instant>,
-    plans: HashMap<Key, Plan>,
+    answers: HashMap<Key, (u64, Answer)>,
 }
 
 impl Explains {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for a plan, unless there was one asked for in the time `every`, or too many wait.
@@ -92,38 +102,42 @@ impl Explains {
         self.inner().wanted.pop_front()
     }
 
-    /// Answers every question that waits, with `ask`, which talks to PostgreSQL and may take its time. `now_s` is
-    /// Unix time.
-    pub fn serve(&self, now_s: u64, mut ask: impl FnMut(&ExplainWanted) -> Result<String, String>) {
-        while let Some(wanted) = self.next() {
-            match ask(&wanted) {
-                Ok(text) => {
-                    let has_values = wanted.parameters.is_some();
-                    self.keep(wanted.key, Plan { text, at_s: now_s, has_values });
-                }
-                Err(error) => {
-                    let shape = format!("{:016x}", wanted.key.fingerprint);
-                    tracing::warn!(shape, "no plan of a slow statement: {error}");
-                }
+    /// Keeps what came of a question at `now_s`, Unix time. Without a new plan the one before stays.
+    pub fn keep(&self, key: Key, now_s: u64, mut answer: Answer) {
+        match &mut answer.plan {
+            Some(plan) => {
+                let text = &mut plan.text;
+                let end = (0..=PLAN_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+                text.truncate(end.unwrap_or(0));
+                self.made.fetch_add(1, Relaxed);
+            }
+            None => {
+                self.failed.fetch_add(1, Relaxed);
             }
         }
-    }
-
-    /// Keeps the plan of a shape.
-    pub fn keep(&self, key: Key, mut plan: Plan) {
         let mut inner = self.inner();
-        if inner.plans.len() >= PLANS_MAX && !inner.plans.contains_key(&key) {
-            let oldest = inner.plans.iter().min_by_key(|(_, plan)| plan.at_s).map(|(key, _)| key.clone());
-            oldest.map(|oldest| inner.plans.remove(&oldest));
+        let answers = &mut inner.answers;
+        if answers.len() >= PLANS_MAX && !answers.contains_key(&key) {
+            let oldest = answers.iter().min_by_key(|(_, (at_s, _))| *at_s).map(|(key, _)| key.clone());
+            oldest.map(|oldest| answers.remove(&oldest));
         }
-        let text = &mut plan.text;
-        let end = (0..=PLAN_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
-        text.truncate(end.unwrap_or(0));
-        inner.plans.insert(key, plan);
+        if answer.plan.is_none() {
+            answer.plan = answers.remove(&key).and_then(|(_, before)| before.plan);
+        }
+        answers.insert(key, (now_s, answer));
     }
 
-    pub fn plan(&self, key: &Key) -> Option<Plan> {
-        self.inner().plans.get(key).cloned()
+    /// Values may not be shown any more: forgets those that wait, and the plans in which some may stand.
+    pub fn forget_values(&self) {
+        let mut inner = self.inner();
+        inner.wanted.iter_mut().for_each(|wanted| wanted.call = None);
+        for (_, answer) in inner.answers.values_mut() {
+            answer.plan.take_if(|plan| plan.has_values);
+        }
+    }
+
+    pub fn answer(&self, key: &Key) -> Option<Answer> {
+        self.inner().answers.get(key).map(|(_, answer)| answer.clone())
     }
 }
 
@@ -142,7 +156,8 @@ mod tests {
             statement: "select $1".into(),
             analyze: false,
             timeout: Duration::from_secs(2),
-            parameters: None,
+            search_path: None,
+            call: None,
         });
     }
 
@@ -161,16 +176,22 @@ mod tests {
 
     #[test]
     fn answers_are_kept_with_their_shape() {
-        let (explains, now) = (Explains::default(), Instant::now());
-        want(&explains, 1, now);
-        want(&explains, 2, now);
-        explains.serve(77, |wanted| match wanted.key.fingerprint {
-            1 => Ok("Seq Scan".to_owned()),
-            _ => Err("permission denied".to_owned()),
-        });
+        let explains = Explains::default();
         let plan = Plan { text: "Seq Scan".to_owned(), at_s: 77, has_values: false };
-        assert_eq!(explains.plan(&key(1)), Some(plan));
-        assert_eq!((explains.plan(&key(2)), explains.next()), (None, None));
+        let note = Some("permission denied".to_owned());
+        explains.keep(key(1), 77, Answer { plan: Some(plan.clone()), note: None });
+        explains.keep(key(2), 77, Answer { plan: None, note: note.clone() });
+        assert_eq!(explains.answer(&key(2)), Some(Answer { plan: None, note: note.clone() }));
+        // The plan stays when the next question has none.
+        explains.keep(key(1), 78, Answer { plan: None, note: note.clone() });
+        assert_eq!(explains.answer(&key(1)), Some(Answer { plan: Some(plan), note }));
+        assert_eq!((explains.made.load(Relaxed), explains.failed.load(Relaxed)), (1, 2));
+        assert_eq!(explains.answer(&key(3)), None);
+        let plan = Plan { text: "Seq Scan".to_owned(), at_s: 79, has_values: true };
+        explains.keep(key(2), 79, Answer { plan: Some(plan), note: None });
+        explains.forget_values();
+        assert_eq!(explains.answer(&key(2)), Some(Answer::default()));
+        assert!(explains.answer(&key(1)).is_some_and(|answer| answer.plan.is_some()));
     }
 
     #[test]
@@ -180,9 +201,10 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| explains.next()).count(), WANTED_MAX);
         for at in 0..=PLANS_MAX as u64 {
             let plan = Plan { text: "ö".repeat(PLAN_MAX), at_s: at, has_values: false };
-            explains.keep(key(at), plan);
+            explains.keep(key(at), at, Answer { plan: Some(plan), note: None });
         }
-        assert_eq!(explains.plan(&key(0)), None);
-        assert_eq!(explains.plan(&key(1)).map(|plan| plan.text.len()), Some(PLAN_MAX));
+        assert_eq!(explains.answer(&key(0)), None);
+        let kept = explains.answer(&key(1)).and_then(|answer| answer.plan);
+        assert_eq!(kept.map(|plan| plan.text.len()), Some(PLAN_MAX));
     }
 }

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::Slow;
-use super::threshold::Verdict;
 
 /// A statement's text is cut to this length in a line; the shape finds the whole of it.
 const STATEMENT_MAX: usize = 8 * 1024;
@@ -49,9 +48,9 @@ pub struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// `values`: whether parameters may be shown.
-    pub fn new(slow: &'a Slow, now: SystemTime, verdict: Verdict, suppressed: u64, values: bool) -> Self {
+    pub fn new(slow: &'a Slow, now: SystemTime, suppressed: u64, values: bool) -> Self {
         let (key, outcome) = (&slow.entry.key, &slow.outcome);
-        let rule = match verdict.rule {
+        let rule = match slow.verdict.rule {
             Some(at) => format!("slow_log.rules.{at}"),
             None => "slow_log.over".to_owned(),
         };
@@ -74,7 +73,7 @@ impl<'a> Line<'a> {
             route: slow.origin.route.as_deref(),
             action: slow.origin.action.as_deref(),
             traceparent: slow.origin.traceparent.as_deref(),
-            threshold_ms: ms(slow.over_us),
+            threshold_ms: ms(slow.verdict.over_us),
             rule,
             suppressed,
             parameters: slow.parameters.as_deref().filter(|_| values),

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::settings::SlowLogSettings;
+use self::threshold::Verdict;
 use super::ledger::{Entry, Outcome};
 
 /// Statements that may wait for the writer. It takes a thousand in some milliseconds; at 20 KB each with the
@@ -31,13 +32,15 @@ pub struct Slow {
     pub outcome: Outcome,
     pub sqlstate: Option<[u8; 5]>,
     pub in_transaction: bool,
-    /// What it was compared with, µs.
-    pub over_us: u64,
+    /// What it was compared with, and why.
+    pub verdict: Verdict,
     pub origin: Origin,
     /// Values of parameters and literals, where the settings allow to keep them; `None` in it is NULL.
     pub parameters: Option<Box<[Option<Box<str>>]>>,
-    /// It only reads, as far as its first word tells.
-    pub reads: bool,
+    /// The text as it was sent, and how many of `parameters` are literals of it; under the same condition.
+    pub original: Option<(Box<str>, usize)>,
+    /// The session's, as the setting is written; `None`: the server's default.
+    pub search_path: Option<Box<str>>,
 }
 
 /// Where in the application a statement comes from, as its comments say.
@@ -153,10 +156,11 @@ mod tests {
             outcome: Outcome { call: true, server_us: 2_000_000, ..Outcome::default() },
             sqlstate: None,
             in_transaction: false,
-            over_us: 1_000_000,
+            verdict: Verdict { over_us: 1_000_000, rule: None },
             origin: Origin { route: Some("/cart".to_owned()), ..Origin::default() },
             parameters: None,
-            reads: true,
+            original: None,
+            search_path: None,
         }
     }
 

@@ -34,6 +34,14 @@ impl Default for SlowLogSettings {
     }
 }
 
+impl SlowLogSettings {
+    /// Whether and how a statement may be explained whose threshold comes from this rule.
+    pub fn explain_mode(&self, rule: Option<usize>) -> ExplainMode {
+        let own = rule.and_then(|at| self.rules.get(at)?.explain);
+        own.unwrap_or(self.explain.mode)
+    }
+}
+
 /// A threshold for some statements. What is `None` matches everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -95,7 +103,7 @@ pub enum ExplainMode {
     Off,
     /// EXPLAIN, which executes nothing.
     Plain,
-    /// EXPLAIN ANALYZE, which executes the statement; only reads.
+    /// EXPLAIN ANALYZE of pure reads, which executes them again; EXPLAIN of all else.
     Analyze,
 }
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::settings::{ExplainMode, Limit, Rule, SlowLogSettings};
+use super::settings::{Limit, Rule, SlowLogSettings};
+use crate::observe::facts::Known;
 use crate::observe::ledger::{Key, Totals};
 
 /// The threshold of what is never slow, µs.
@@ -21,6 +22,8 @@ pub struct Judge {
     order: Vec<usize>,
     /// Some rule looks at what a shape took until now.
     relative: bool,
+    /// Some rule names a table.
+    tables: bool,
 }
 
 /// What was decided for a shape.
@@ -44,11 +47,8 @@ impl Judge {
         // Stable: of two that are equally specific the first in the file wins.
         order.sort_by_key(|&at| std::cmp::Reverse(specificity(&settings.rules[at])));
         let relative = settings.rules.iter().any(|rule| matches!(rule.limit, Limit::P99 { .. }));
-        Judge { settings, order, relative }
-    }
-
-    pub fn settings(&self) -> &Arc<SlowLogSettings> {
-        &self.settings
+        let tables = settings.rules.iter().any(|rule| rule.table.is_some());
+        Judge { settings, order, relative, tables }
     }
 
     /// Whether a verdict may change while the rules stay.
@@ -56,13 +56,23 @@ impl Judge {
         self.relative && self.settings.enabled
     }
 
-    /// The threshold of a shape. `totals` is asked only when a rule needs it.
-    pub fn verdict(&self, key: &Key, text: &str, totals: impl FnOnce() -> Totals) -> Verdict {
+    /// Whether a verdict may change when the facts of a shape become known.
+    pub fn asks_facts(&self) -> bool {
+        self.tables && self.settings.enabled
+    }
+
+    /// The threshold of a shape, with what is known of it so far. `totals` is asked only when a rule needs it.
+    pub fn verdict(
+        &self,
+        key: &Key,
+        (text, known): (&str, Option<&Known>),
+        totals: impl FnOnce() -> Totals,
+    ) -> Verdict {
         if !self.settings.enabled {
             return Verdict { over_us: NEVER, rule: None };
         }
         let general = us(self.settings.over);
-        let Some((at, rule)) = self.find(key, text) else {
+        let Some((at, rule)) = self.find(key, text, known) else {
             return Verdict { over_us: general, rule: None };
         };
         let over_us = match rule.limit {
@@ -78,15 +88,9 @@ impl Judge {
         Verdict { over_us, rule: Some(at) }
     }
 
-    /// Whether and how a statement of this shape may be explained.
-    pub fn explain(&self, rule: Option<usize>) -> ExplainMode {
-        let own = rule.and_then(|at| self.settings.rules.get(at)?.explain);
-        own.unwrap_or(self.settings.explain.mode)
-    }
-
-    fn find(&self, key: &Key, text: &str) -> Option<(usize, &Rule)> {
-        let rules = self.order.iter().map(|&at| (at, &self.settings.rules[at]));
-        rules.into_iter().find(|(_, rule)| matches(rule, key, text))
+    fn find(&self, key: &Key, text: &str, known: Option<&Known>) -> Option<(usize, &Rule)> {
+        let mut rules = self.order.iter().map(|&at| (at, &self.settings.rules[at]));
+        rules.find(|(_, rule)| matches(rule, key, text, known))
     }
 }
 
@@ -95,20 +99,32 @@ fn specificity(rule: &Rule) -> (bool, bool, bool, bool) {
     (rule.shape.is_some(), rule.table.is_some(), rule.user.is_some(), rule.database.is_some())
 }
 
-fn matches(rule: &Rule, key: &Key, text: &str) -> bool {
+fn matches(rule: &Rule, key: &Key, text: &str, known: Option<&Known>) -> bool {
     let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
     same(&rule.database, &key.database)
         && same(&rule.user, &key.user)
         && rule.shape.is_none_or(|shape| shape == key.fingerprint)
-        && rule.table.as_ref().is_none_or(|table| names_table(text, table))
+        && rule.table.as_ref().is_none_or(|table| names_table(text, known, table))
 }
 
-/// Whether a statement without its values names the table, as a word of its own.
-pub fn names_table(text: &str, table: &str) -> bool {
+/// Whether a statement is about the table: `name`, in whatever schema, or `schema.name`, where the statement
+/// writes the schema. The facts tell; of a statement without facts, whether a word of its text is the name.
+pub fn names_table(text: &str, known: Option<&Known>, table: &str) -> bool {
     let (schema, name) = match table.rsplit_once('.') {
         Some((schema, name)) => (Some(schema), name),
         None => (None, table),
     };
+    match known.and_then(Known::facts) {
+        // Of a list that was cut, the rest is in the text.
+        Some(facts) if !facts.cut => facts
+            .tables
+            .iter()
+            .any(|table| table.name == name && (schema.is_none() || table.schema.as_deref() == schema)),
+        _ => has_word(text, schema, name),
+    }
+}
+
+fn has_word(text: &str, schema: Option<&str>, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     text.match_indices(name).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + name.len()..]);
@@ -149,7 +165,7 @@ mod tests {
 
     fn ask(judge: &Judge, totals: Totals) -> (u64, Option<usize>) {
         let key = Key { database: "app".into(), user: "me".into(), fingerprint: 7 };
-        let verdict = judge.verdict(&key, "select * from orders where id = $1", || totals);
+        let verdict = judge.verdict(&key, ("select * from orders where id = $1", None), || totals);
         (verdict.over_us, verdict.rule)
     }
 
@@ -211,8 +227,25 @@ mod tests {
             ("blic.Item", false),
             ("public.orders", false),
         ] {
-            assert_eq!(names_table(text, table), named, "{table}");
+            assert_eq!(names_table(text, None, table), named, "{table}");
         }
-        assert!(names_table("select * from public . orders", "public.orders"));
+        assert!(names_table("select * from public . orders", None, "public.orders"));
+    }
+
+    #[test]
+    fn facts_tell_a_table_from_other_words() {
+        let text = "select orders, noise.id from shop.items noise join parts on true";
+        let known = crate::observe::facts::read_apart(text);
+        for (table, by_facts, by_words) in [
+            ("items", true, true),
+            ("shop.items", true, true),
+            ("parts", true, true),
+            ("orders", false, true),
+            ("noise", false, true),
+            ("public.parts", false, false),
+        ] {
+            assert_eq!(names_table(text, Some(&known), table), by_facts, "{table}");
+            assert_eq!(names_table(text, None, table), by_words, "{table}");
+        }
     }
 }

@@ -6,18 +6,17 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::explain::{ExplainWanted, Explains};
+use super::explain::{Call, ExplainWanted, Explains};
 use super::line::Line;
 use super::rotate::Rotating;
 use super::sample::Sampler;
 use super::settings::{ExplainMode, SlowLogSettings};
-use super::threshold::Judge;
 use super::{Counts, Item, Slow};
-use crate::observe::ledger::Totals;
+use crate::sql::plannable;
 
 pub struct Writer {
     wanted: Arc<Mutex<Arc<SlowLogSettings>>>,
-    judge: Judge,
+    settings: Arc<SlowLogSettings>,
     sampler: Sampler,
     file: Option<Rotating>,
     /// What was last said of a file that cannot be written, so that it is said once.
@@ -37,8 +36,7 @@ impl Writer {
         let settings = wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sampler = Sampler::new(settings.lines_per_minute, 0);
         let file = settings.file.clone().map(Rotating::new);
-        let judge = Judge::new(settings);
-        Writer { wanted, judge, sampler, file, trouble: None, counts, explains, started: Instant::now() }
+        Writer { wanted, settings, sampler, file, trouble: None, counts, explains, started: Instant::now() }
     }
 
     /// Works until it is told to end, or nobody is left who could tell.
@@ -56,15 +54,15 @@ impl Writer {
 
     fn look_at_settings(&mut self) {
         let settings = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if Arc::ptr_eq(&settings, self.judge.settings()) {
+        if Arc::ptr_eq(&settings, &self.settings) {
             return;
         }
         self.sampler.set_limits(settings.lines_per_minute, self.now_ms());
-        if settings.file != self.judge.settings().file {
+        if settings.file != self.settings.file {
             self.file = settings.file.clone().map(Rotating::new);
             self.trouble = None;
         }
-        self.judge = Judge::new(settings);
+        self.settings = settings;
     }
 
     fn now_ms(&self) -> u64 {
@@ -74,15 +72,13 @@ impl Writer {
     fn take(&mut self, slow: &Slow) {
         self.look_at_settings();
         let entry = &slow.entry;
-        // Only the name of the rule is wanted; the threshold came with the statement.
-        let verdict = self.judge.verdict(&entry.key, &entry.text, Totals::default);
-        self.want_plan(slow, self.judge.explain(verdict.rule));
+        self.want_plan(slow, self.settings.explain_mode(slow.verdict.rule));
         let Some(suppressed) = self.sampler.admit(&entry.key, self.now_ms()) else {
             self.counts.suppressed.fetch_add(1, Relaxed);
             return;
         };
-        let settings = self.judge.settings().clone();
-        let line = Line::new(slow, SystemTime::now(), verdict, suppressed, settings.parameters);
+        let settings = self.settings.clone();
+        let line = Line::new(slow, SystemTime::now(), suppressed, settings.parameters);
         if self.file.is_none() && !settings.stdout {
             line.tell();
             self.counts.written.fetch_add(1, Relaxed);
@@ -129,17 +125,25 @@ impl Writer {
     }
 
     fn want_plan(&self, slow: &Slow, mode: ExplainMode) {
-        if mode == ExplainMode::Off || !slow.reads || slow.sqlstate.is_some() {
+        let has_plan = || plannable::is_planned(&slow.entry.text).is_ok();
+        if mode == ExplainMode::Off || slow.sqlstate.is_some() || !has_plan() {
             return;
         }
-        let explain = &self.judge.settings().explain;
+        let explain = &self.settings.explain;
         let wanted = || ExplainWanted {
             key: slow.entry.key.clone(),
             statement: slow.entry.text.clone(),
             analyze: mode == ExplainMode::Analyze,
             timeout: explain.timeout,
-            parameters: slow.parameters.clone(),
+            search_path: slow.search_path.clone(),
+            call: self.settings.parameters.then(|| call(slow)).flatten(),
         };
         self.explains.want(&slow.entry.key, explain.every, Instant::now(), wanted);
     }
+}
+
+/// The statement with its values.
+fn call(slow: &Slow) -> Option<Call> {
+    let ((text, literals), values) = (slow.original.clone()?, slow.parameters.as_deref()?);
+    Some(Call { text, parameters: values.get(literals..)?.into() })
 }
