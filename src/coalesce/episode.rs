@@ -89,14 +89,12 @@ pub fn judge(seen: &Seen, shapes: &[Seen], thresholds: &Thresholds) -> Option<Ep
         Some(Episode { class, fingerprint, count, distinct, time_us, parent })
     };
     match seen.kind {
-        Kind::Write
-            if distinct >= thresholds.distinct && !seen.is_pipelined() && !seen.is_batch(BATCH * 8) =>
-        {
+        Kind::Write if distinct >= thresholds.distinct && !seen.is_pipelined() && !seen.is_bulk_write() => {
             episode(Class::WriteLoop, None)
         }
-        Kind::Read => {
+        Kind::Read | Kind::Page => {
             let link = seen.links.best(seen.count);
-            if is_pagination(seen, link) || seen.is_batch(BATCH) {
+            if is_pagination(seen, link) || seen.is_batch(BATCH) || seen.is_paged() {
                 return None;
             }
             if let Some(link) = link.filter(|_| distinct >= thresholds.distinct) {

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use super::rows::{BYTES_MAX, Columns};
 use crate::sql::mark::Marks;
 
-/// Results kept of one session; a loop's parent is rarely further back.
-const RESULTS_MAX: usize = 4;
+/// Results kept of one session, and bytes in all; a loop's parent is rarely further back.
+const RESULTS_MAX: usize = 8;
+const BYTES_ALL: usize = 24 * 1024;
 
 /// A result of several rows.
 #[derive(Debug)]
@@ -14,6 +15,10 @@ pub struct Kept {
     pub fingerprint: u64,
     /// Counts the results of a session.
     pub serial: u32,
+    /// Whether a way led through it.
+    used: bool,
+    bytes: usize,
+    /// Given up when it has become columns.
     frames: Vec<u8>,
     columns: Option<Columns>,
 }
@@ -28,20 +33,37 @@ pub struct Results {
 impl Results {
     /// Keeps the beginning of a result.
     pub fn keep(&mut self, fingerprint: u64, parts: [&[u8]; 2]) {
-        // The children of a loop must not push out the parent of the loop around it.
-        let mut own = self.kept.iter().enumerate().filter(|(_, kept)| kept.fingerprint == fingerprint);
-        let old = match (own.next(), own.next()) {
-            (Some((at, _)), Some(_)) => self.kept.remove(at),
-            _ if self.kept.len() >= RESULTS_MAX => self.kept.pop_front(),
-            _ => None,
-        };
-        let mut frames = old.map_or_else(Vec::new, |old| old.frames);
-        frames.clear();
+        let mut frames =
+            Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>().min(BYTES_MAX));
         for part in parts {
             frames.extend_from_slice(&part[..part.len().min(BYTES_MAX - frames.len())]);
         }
+        let bytes = frames.len();
+        let mut own = self.kept.iter().filter(|kept| kept.fingerprint == fingerprint);
+        if let (Some(old), Some(_)) = (own.next(), own.next()) {
+            let serial = old.serial;
+            self.kept.retain(|kept| kept.serial != serial);
+        }
+        while self.kept.len() >= RESULTS_MAX || self.bytes() + bytes > BYTES_ALL {
+            self.make_room();
+        }
         self.serial += 1;
-        self.kept.push_back(Kept { fingerprint, serial: self.serial, frames, columns: None });
+        let (serial, used) = (self.serial, false);
+        self.kept.push_back(Kept { fingerprint, serial, used, bytes, frames, columns: None });
+    }
+
+    fn bytes(&self) -> usize {
+        self.kept.iter().map(|kept| kept.bytes).sum()
+    }
+
+    /// Gives one up. The children of a loop must not push out the parent of the loop around it: first goes an
+    /// older result of a shape that has a newer one, then one that led nowhere, then the oldest.
+    fn make_room(&mut self) {
+        let kept = &self.kept;
+        let renewed =
+            |at: &usize| kept.iter().skip(at + 1).any(|later| later.fingerprint == kept[*at].fingerprint);
+        let at = (0..kept.len()).find(renewed).or_else(|| kept.iter().position(|kept| !kept.used));
+        self.kept.remove(at.unwrap_or(0));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -50,7 +72,13 @@ impl Results {
 
     fn find(&mut self, serial: u32) -> Option<&Columns> {
         let kept = self.kept.iter_mut().find(|kept| kept.serial == serial)?;
-        Some(kept.columns.get_or_insert_with(|| Columns::read(&kept.frames)))
+        let frames = &mut kept.frames;
+        Some(kept.columns.get_or_insert_with(|| Columns::read(&std::mem::take(frames))))
+    }
+
+    /// A way led through this result.
+    fn note_use(&mut self, serial: u32) {
+        self.kept.iter_mut().filter(|kept| kept.serial == serial).for_each(|kept| kept.used = true);
     }
 
     /// Latest first.
@@ -93,7 +121,7 @@ pub struct Links {
 
 impl Links {
     /// A statement with these values is asked again; `first`: what the values were the first time.
-    pub fn follow(&mut self, marks: &Marks, first: Option<&Marks>, results: &mut Results) {
+    pub fn follow(&mut self, marks: &Marks, first: &Marks, results: &mut Results) {
         if results.is_empty() {
             return;
         }
@@ -111,14 +139,17 @@ impl Links {
     }
 
     /// Looks for columns that hold both the first and the present values, in this order.
-    fn search(&mut self, marks: &Marks, first: Option<&Marks>, results: &mut Results) {
+    fn search(&mut self, marks: &Marks, first: &Marks, results: &mut Results) {
         let serials: Vec<_> = results.serials().collect();
+        // What never changes beside a value that does is a limit or a filter.
+        let varies = marks.each() != first.each();
         for (serial, parent) in serials {
             let Some(columns) = results.find(serial) else { continue };
             for (column, cells) in columns.values.iter().enumerate() {
                 for (value, &mark) in marks.each().iter().enumerate() {
-                    let before = first.and_then(|first| first.each().get(value)).copied();
+                    let before = first.each().get(value).copied();
                     let begin = match before {
+                        Some(before) if before == mark && varies => continue,
                         Some(before) if before != mark => {
                             let at = cells.iter().position(|cell| cell.is(before));
                             at.map_or((0, 1), |at| (at + 1, 2))
@@ -187,6 +218,7 @@ impl Link {
                 self.next = again + at + 1;
                 self.hits += 1;
                 self.last_row_hits += u32::from(self.next == cells.len());
+                results.note_use(serial);
                 return true;
             }
         }

@@ -6,12 +6,12 @@ use super::episode::{Episode, judge};
 use super::link::{Links, Results};
 use super::rows::BYTES_MAX;
 use crate::sql::kind::Kind;
-use crate::sql::mark::Marks;
+use crate::sql::mark::{self, Marks};
 
 /// Shapes followed in one unit; a request with more has other worries than a loop.
 const SHAPES_MAX: usize = 32;
 
-/// Values kept in one unit, to tell how many differ.
+/// Statements of one unit whose values are kept, four bytes each, to tell how many differ.
 const MARKS_MAX: usize = 768;
 
 /// A unit that does not end by itself is judged after so many statements, or so long.
@@ -40,18 +40,74 @@ pub struct Seen {
     before_write: u32,
     /// Values in all.
     values: u64,
-    marks: Vec<Marks>,
+    /// Rows read or written.
+    rows: u64,
+    /// The values of the first time and of the last, and those of each time in one word.
+    first: Marks,
+    last: Marks,
+    all: Vec<u32>,
+    /// From the first time to the second, per value; and how often a step of that size followed.
+    steps: [u32; mark::FIRST],
+    even: u32,
     first_us: u64,
     last_us: u64,
 }
 
 impl Seen {
+    fn new((fingerprint, kind): (u64, Kind), marks: &Marks, now_us: u64) -> Self {
+        Seen {
+            fingerprint,
+            kind,
+            count: 0,
+            time_us: 0,
+            consecutive: 0,
+            links: Links::default(),
+            pipelined: 0,
+            before_write: 0,
+            values: 0,
+            rows: 0,
+            first: *marks,
+            last: *marks,
+            all: Vec::new(),
+            steps: [0; mark::FIRST],
+            even: 0,
+            first_us: now_us,
+            last_us: now_us,
+        }
+    }
+
     /// Different values among those kept.
     pub fn distinct(&self) -> u32 {
-        let mut all: Vec<u32> = self.marks.iter().map(|marks| marks.all).collect();
+        let mut all = self.all.clone();
         all.sort_unstable();
         all.dedup();
         all.len() as u32
+    }
+
+    /// A read of page after page: some value grows by the same step each time.
+    pub fn is_paged(&self) -> bool {
+        self.kind == Kind::Page && self.even * 2 >= self.count
+    }
+
+    /// Each writes several rows, with values for each of them.
+    pub fn is_bulk_write(&self) -> bool {
+        self.rows >= 2 * u64::from(self.count) && self.values >= self.rows
+    }
+
+    /// Compares the values with those of the time before.
+    fn step(&mut self, marks: &Marks) {
+        let mut even = false;
+        let pairs = marks.each().iter().zip(self.last.each()).zip(&mut self.steps);
+        for ((&mark, &before), step) in pairs {
+            let now = mark.wrapping_sub(before);
+            if self.count == 2 {
+                *step = now;
+            }
+            // Marks of whole numbers keep their distances but for the last digit.
+            even |= now != 0 && now.wrapping_sub(*step).wrapping_add(2) <= 4;
+        }
+        self.even += u32::from(even);
+        self.last = *marks;
     }
 
     pub fn is_pipelined(&self) -> bool {
@@ -154,12 +210,13 @@ impl Watch {
         if let Some(seen) = unit.shapes.iter_mut().find(|seen| seen.fingerprint == fingerprint) {
             seen.time_us += time_us;
             seen.last_us = now_us;
+            seen.rows += rows;
             // One row is nobody's list.
             if rows >= 2 && matches!(seen.kind, Kind::Read | Kind::Page | Kind::Write) {
                 unit.results.keep(fingerprint, [&unit.part, frames]);
             }
         }
-        unit.part.clear();
+        unit.part = Vec::new();
     }
 
     /// A transaction ended. Returns what the unit came to, if that was its end.
@@ -193,6 +250,10 @@ impl Unit {
         self.last_us = now_us;
         let pipelined = self.outstanding > 0;
         self.outstanding += 1;
+        if kind == Kind::Other {
+            // What opens and closes transactions stands between the statements of any loop.
+            return;
+        }
         if kind == Kind::Write
             && let Some(last) = self.last.and_then(|last| self.shapes.get_mut(last))
             && last.kind == Kind::Read
@@ -206,20 +267,7 @@ impl Unit {
                 return;
             }
             None => {
-                self.shapes.push(Seen {
-                    fingerprint,
-                    kind,
-                    count: 0,
-                    time_us: 0,
-                    consecutive: 0,
-                    links: Links::default(),
-                    pipelined: 0,
-                    before_write: 0,
-                    values: 0,
-                    marks: Vec::new(),
-                    first_us: now_us,
-                    last_us: now_us,
-                });
+                self.shapes.push(Seen::new((fingerprint, kind), marks, now_us));
                 self.shapes.len() - 1
             }
         };
@@ -228,12 +276,15 @@ impl Unit {
         seen.values += u64::from(marks.count);
         seen.pipelined += u32::from(pipelined);
         seen.consecutive += u32::from(self.last == Some(place));
-        if kind == Kind::Read && seen.count > 1 {
-            seen.links.follow(marks, seen.marks.first(), &mut self.results);
+        if seen.count > 1 {
+            seen.step(marks);
+        }
+        if matches!(kind, Kind::Read | Kind::Page) && seen.count > 1 {
+            seen.links.follow(marks, &seen.first, &mut self.results);
         }
         if self.marks < MARKS_MAX {
             self.marks += 1;
-            seen.marks.push(*marks);
+            seen.all.push(marks.all);
         }
         self.last = Some(place);
     }

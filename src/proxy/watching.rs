@@ -10,6 +10,7 @@ use crate::observe::findings::Met;
 use crate::pool::lend::Pool;
 use crate::pool::shape::Shape;
 use crate::session::account::{Done, Notes};
+use crate::sql::kind::Kind;
 use crate::wire::server::TxStatus;
 
 impl Drive {
@@ -26,13 +27,17 @@ impl Drive {
             let (shape, pool) = (&ask.shape, number(&self.pool));
             let what = (shape.fingerprint, shape.kind);
             let ended = self.watch.asked(what, &ask.marks, ask.at_us, &thresholds);
+            self.report(ended);
+            // Every session pings its connection, and opens transactions; only reads can be asked together.
+            if !matches!(shape.kind, Kind::Read | Kind::Page) {
+                continue;
+            }
             let burst = self.worker.bursts.borrow_mut().asked(
                 (pool, shape.fingerprint),
                 self.control.id,
                 ask.at_us,
                 &thresholds,
             );
-            self.report(ended);
             if let Some((pool, episode)) = burst {
                 self.worker.report_burst(pool, episode);
             }

@@ -13,8 +13,8 @@ pub struct Marks {
     pub first: [u32; FIRST],
 }
 
-/// A look-up has one key, or a key of a few columns, and perhaps a limit.
-pub const FIRST: usize = 4;
+/// A look-up has one key, or a key of a few columns, and perhaps a limit and some constants.
+pub const FIRST: usize = 8;
 
 impl Marks {
     #[inline]
@@ -24,6 +24,18 @@ impl Marks {
         }
         self.count = self.count.saturating_add(1);
         self.all = (self.all.rotate_left(5) ^ mark).wrapping_mul(0x9e37_79b1);
+    }
+
+    /// Puts other values behind these.
+    #[inline]
+    pub fn append(&mut self, other: &Marks) {
+        if other.count == 0 {
+            return;
+        }
+        other.each().iter().for_each(|&mark| self.add(mark));
+        // Values that are not kept count all the same.
+        self.count = self.count.saturating_add(other.count - other.each().len() as u16);
+        self.all = (self.all.rotate_left(5) ^ other.all).wrapping_mul(0x9e37_79b1);
     }
 
     /// Marks of single values, as far as they are kept.
@@ -140,6 +152,10 @@ mod tests {
         [2, 1].into_iter().for_each(|mark| two.add(mark));
         assert_ne!(one.all, two.all);
         assert_eq!(one.each(), [1, 2]);
+        let mut many = Marks::default();
+        (0..40).for_each(|mark| many.add(mark));
+        one.append(&many);
+        assert_eq!((one.count, one.each()), (42, &[1, 2, 0, 1, 2, 3, 4, 5][..]));
     }
 
     proptest::proptest! {

@@ -15,6 +15,7 @@ mod faults;
 #[path = "../transcripts/frames.rs"]
 mod frames;
 mod login;
+mod nplus1;
 mod operate;
 mod pgweir;
 mod queues;
