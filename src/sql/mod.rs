@@ -2,10 +2,18 @@
 //! without a parse. Pure. It may say yes too often (a look at the server's state is then wasted), and says
 //! no only where PostgreSQL's grammar leaves no other way to write the thing.
 
+mod canonical;
+mod collapse;
+mod fingerprint;
+mod keyword;
 pub mod kind;
+mod lex;
 pub mod mark;
 pub mod name;
+mod scan;
 pub mod shape;
+#[cfg(test)]
+mod shape_tests;
 
 use std::sync::LazyLock;
 

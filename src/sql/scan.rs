@@ -1,0 +1,270 @@
+//! Where a literal, name, number or comment ends that starts at a given place: the small rules of PostgreSQL's
+//! scanner. What does not end, ends with the text. Pure.
+
+pub const OTHER: u8 = 0;
+pub const LETTER: u8 = 1;
+pub const DIGIT: u8 = 2;
+pub const BLANK: u8 = 3;
+pub const QUOTE: u8 = 4;
+pub const DOUBLE_QUOTE: u8 = 5;
+pub const DOLLAR: u8 = 6;
+pub const OPERATOR: u8 = 7;
+pub const DOT: u8 = 8;
+pub const COLON: u8 = 9;
+pub const PUNCTUATION: u8 = 10;
+
+const CLASSES: &[u8; 256] = &classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [OTHER; 256];
+    let mut at = 0;
+    while at < 256 {
+        classes[at] = match at as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => LETTER,
+            b'0'..=b'9' => DIGIT,
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => BLANK,
+            b'\'' => QUOTE,
+            b'"' => DOUBLE_QUOTE,
+            b'$' => DOLLAR,
+            b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' => OPERATOR,
+            b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' => OPERATOR,
+            b'.' => DOT,
+            b':' => COLON,
+            b'(' | b')' | b'[' | b']' | b',' | b';' => PUNCTUATION,
+            _ => OTHER,
+        };
+        at += 1;
+    }
+    classes
+}
+
+#[inline]
+pub fn class(byte: u8) -> u8 {
+    CLASSES[usize::from(byte)]
+}
+
+/// The end of the word that has a letter at `start`.
+#[inline]
+pub fn word(text: &[u8], start: usize) -> usize {
+    let goes_on = |byte: u8| matches!(class(byte), LETTER | DIGIT | DOLLAR);
+    let rest = &text[start..];
+    start + rest.iter().position(|&byte| !goes_on(byte)).unwrap_or(rest.len())
+}
+
+/// The end of a name whose double quote stands at `start`; `None` if it does not end.
+pub fn name(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        at += memchr::memchr(b'"', text.get(at..)?)? + 1;
+        if text.get(at) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// Whether PostgreSQL would read the name in the same way without quotes, keywords aside.
+pub fn is_plain_name(name: &[u8]) -> bool {
+    let starts = name.first().is_some_and(|&byte| byte == b'_' || byte.is_ascii_lowercase());
+    starts && name.iter().all(|&byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'$'))
+}
+
+/// The end of a string whose quote stands at `start`, together with the strings that continue it.
+pub fn string(text: &[u8], start: usize, escapes: bool) -> usize {
+    let mut at = start + 1;
+    loop {
+        let rest = text.get(at..).unwrap_or_default();
+        let found = if escapes { memchr::memchr2(b'\'', b'\\', rest) } else { memchr::memchr(b'\'', rest) };
+        let Some(found) = found else {
+            return text.len();
+        };
+        at += found + 1;
+        if text[at - 1] == b'\\' || text.get(at) == Some(&b'\'') {
+            at += 1;
+        } else if let Some(next) = continued(text, at) {
+            at = next;
+        } else {
+            return at;
+        }
+    }
+}
+
+/// The same for `B'…'` and `X'…'`, where two quotes are not one.
+pub fn bits(text: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    loop {
+        let Some(found) = memchr::memchr(b'\'', &text[at..]) else {
+            return text.len();
+        };
+        at += found + 1;
+        match continued(text, at) {
+            Some(next) => at = next,
+            None => return at,
+        }
+    }
+}
+
+/// A string goes on behind white space that has a line break; line comments count as white space. Returns
+/// the first byte inside of the next quotes.
+fn continued(text: &[u8], end: usize) -> Option<usize> {
+    let (mut at, mut broken) = (end, false);
+    loop {
+        match text.get(at)? {
+            b'\n' | b'\r' => (broken, at) = (true, at + 1),
+            b'-' if text.get(at + 1) == Some(&b'-') => {
+                at = line_comment(text, at);
+                // A comment behind the first line break needs one of its own, and each has one, or the text ends.
+                text.get(at)?;
+            }
+            b'\'' if broken => return Some(at + 1),
+            &byte if class(byte) == BLANK => at += 1,
+            _ => return None,
+        }
+    }
+}
+
+/// The end of the comment that starts with `--`: the line break that ends it is white space.
+pub fn line_comment(text: &[u8], start: usize) -> usize {
+    memchr::memchr2(b'\n', b'\r', &text[start..]).map_or(text.len(), |at| start + at)
+}
+
+/// The end of the comment that starts with `/*`; they nest.
+pub fn comment(text: &[u8], start: usize) -> usize {
+    let (mut at, mut depth) = (start + 2, 1_u32);
+    while let Some(found) = memchr::memchr2(b'*', b'/', text.get(at..).unwrap_or_default()) {
+        at += found;
+        match text[at..] {
+            [b'/', b'*', ..] => (depth, at) = (depth + 1, at + 2),
+            [b'*', b'/', ..] => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+/// The end of the string in dollar quotes that starts at `start`; `None` when none does.
+pub fn dollar_string(text: &[u8], start: usize) -> Option<usize> {
+    let rest = &text[start + 1..];
+    let tag = match rest.first()? {
+        b'$' => 0,
+        &byte if class(byte) == LETTER => {
+            rest.iter().position(|&byte| !matches!(class(byte), LETTER | DIGIT))?
+        }
+        _ => return None,
+    };
+    if rest[tag] != b'$' {
+        return None;
+    }
+    let inside = start + tag + 2;
+    let delimiter = &text[start..inside];
+    let found = memchr::memmem::find(&text[inside..], delimiter);
+    Some(found.map_or(text.len(), |at| inside + at + delimiter.len()))
+}
+
+/// The end of the number that starts with a digit, or with a point and a digit; and whether it is whole.
+pub fn number(text: &[u8], start: usize) -> (usize, bool) {
+    let digits = |from: usize| {
+        let rest = text.get(from..).unwrap_or_default();
+        let run = rest.iter().position(|&byte| !(byte.is_ascii_digit() || byte == b'_'));
+        from + run.unwrap_or(rest.len())
+    };
+    if let [b'0', base @ (b'x' | b'X' | b'o' | b'O' | b'b' | b'B'), first, ..] = text[start..]
+        && (first == b'_' || (first as char).is_digit(if base | 0x20 == b'x' { 16 } else { 10 }))
+    {
+        let rest = &text[start + 2..];
+        let hex = base | 0x20 == b'x';
+        let goes_on = |byte: u8| byte == b'_' || (byte as char).is_digit(if hex { 16 } else { 10 });
+        let run = rest.iter().position(|&byte| !goes_on(byte)).unwrap_or(rest.len());
+        return (start + 2 + run, true);
+    }
+    let (mut end, mut whole) = (digits(start), true);
+    // `1..2` is a range, of which 1 is the start.
+    if text.get(end) == Some(&b'.') && text.get(end + 1) != Some(&b'.') {
+        (end, whole) = (digits(end + 1), false);
+    }
+    if let Some(b'e' | b'E') = text.get(end) {
+        let sign = usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
+        if text.get(end + 1 + sign).is_some_and(u8::is_ascii_digit) {
+            (end, whole) = (digits(end + 1 + sign), false);
+        }
+    }
+    (end, whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_of_strings() {
+        for (text, escapes, literal) in [
+            ("'a' b", false, "'a'"),
+            ("'a''b' c", false, "'a''b'"),
+            (r"'a\' b", false, r"'a\'"),
+            (r"'a\' b", true, r"'a\' b"),
+            (r"'a\\' b", true, r"'a\\'"),
+            ("'a'\n'b' c", false, "'a'\n'b'"),
+            ("'a' -- it's\n  -- x\n 'b' c", false, "'a' -- it's\n  -- x\n 'b'"),
+            ("'a' 'b'", false, "'a'"),
+            ("'a' -- 'b'", false, "'a'"),
+            ("'a'\n/* x */ 'b'", false, "'a'"),
+            ("'a", false, "'a"),
+            ("'", false, "'"),
+            (r"'\", true, r"'\"),
+        ] {
+            assert_eq!(&text[..string(text.as_bytes(), 0, escapes).min(text.len())], literal, "{text}");
+        }
+    }
+
+    #[test]
+    fn ends_of_numbers() {
+        for (text, length, whole) in [
+            ("1", 1, true),
+            ("1a", 1, true),
+            ("10.5x", 4, false),
+            (".5", 2, false),
+            ("5.", 2, false),
+            ("1..2", 1, true),
+            ("1e5", 3, false),
+            ("1e+5", 4, false),
+            ("1.e-5", 5, false),
+            ("1e", 1, true),
+            ("1e+", 1, true),
+            ("0x1F,", 4, true),
+            ("0b1", 3, true),
+            ("0o7", 3, true),
+            ("0xg", 1, true),
+            ("1_000", 5, true),
+        ] {
+            assert_eq!(number(text.as_bytes(), 0), (length, whole), "{text}");
+        }
+    }
+
+    #[test]
+    fn ends_of_dollar_quotes() {
+        for (text, end) in [
+            ("$$a$$ b", Some(5)),
+            ("$a$ $b$ $a$ c", Some(11)),
+            ("$a$ $aa$", Some(8)),
+            ("$1", None),
+            ("$", None),
+            ("$a", None),
+            ("$a b$", None),
+            ("$\u{e9}$x$\u{e9}$", Some(9)),
+        ] {
+            assert_eq!(dollar_string(text.as_bytes(), 0), end, "{text}");
+        }
+    }
+
+    #[test]
+    fn ends_of_comments() {
+        for (text, end) in
+            [("/**/ a", 4), ("/* /* */ */ a", 11), ("/*/ */", 6), ("/* /* */", 8), ("/*/*/**/*/*/", 12)]
+        {
+            assert_eq!(comment(text.as_bytes(), 0), end, "{text}");
+        }
+    }
+}
