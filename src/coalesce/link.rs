@@ -180,6 +180,11 @@ impl Links {
         }
     }
 
+    /// Whether these values are the next step of a way that held so far.
+    pub fn go_on(&self, marks: &Marks, results: &mut Results) -> bool {
+        self.links.iter().any(|link| link.hits >= 2 && link.find(marks, results).is_some())
+    }
+
     /// The way that explains most of `count` repetitions, if it explains nine of ten.
     pub fn best(&self, count: u32) -> Option<&Link> {
         let explains = |link: &&Link| link.hits >= 3 && link.hits * 10 >= count.saturating_sub(1) * 9;
@@ -196,11 +201,22 @@ impl Links {
 }
 
 impl Link {
-    /// Whether the present value stands further down in the column, or in a newer result of the parent.
+    /// Goes one step with the present values, if they allow it.
     fn advance(&mut self, marks: &Marks, results: &mut Results) -> bool {
-        let Some(&mark) = marks.each().get(self.value) else {
+        let Some((serial, next, is_last)) = self.find(marks, results) else {
             return false;
         };
+        (self.serial, self.next) = (serial, next);
+        self.hits += 1;
+        self.last_row_hits += u32::from(is_last);
+        results.note_use(serial);
+        true
+    }
+
+    /// Where the present value stands further down in the column, or in a newer result of the parent: which
+    /// result, the row behind it, and whether it is the last.
+    fn find(&self, marks: &Marks, results: &mut Results) -> Option<(u32, usize, bool)> {
+        let &mark = marks.each().get(self.value)?;
         let newer: Vec<u32> = results
             .serials()
             .filter(|&(serial, parent)| parent == self.parent && serial >= self.serial)
@@ -214,14 +230,10 @@ impl Link {
             // A parent's row may be skipped, and a value may come twice in a row.
             let again = from.saturating_sub(1);
             if let Some(at) = cells.get(again..).and_then(|rest| rest.iter().position(|cell| cell.is(mark))) {
-                self.serial = serial;
-                self.next = again + at + 1;
-                self.hits += 1;
-                self.last_row_hits += u32::from(self.next == cells.len());
-                results.note_use(serial);
-                return true;
+                let next = again + at + 1;
+                return Some((serial, next, next == cells.len()));
             }
         }
-        false
+        None
     }
 }

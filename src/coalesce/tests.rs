@@ -193,7 +193,7 @@ proptest::proptest! {
     ) {
         let mut play = Play::new();
         for (shape, kind, key, list) in steps {
-            let kind = [Kind::Read, Kind::Page, Kind::Write, Kind::Marker, Kind::Other][usize::from(kind)];
+            let kind = [Kind::Read, Kind::Page, Kind::Insert, Kind::Marker, Kind::Other][usize::from(kind)];
             let frames = if list { rows("id", &[key, key + 1]) } else { Vec::new() };
             play.query(shape, kind, &[key], (if list { 2 } else { 1 }, &frames));
         }

@@ -21,8 +21,17 @@ const AGE_MAX_US: u64 = 60_000_000;
 /// A transaction of this many statements is a unit of its own; shorter ones are steps of a larger one.
 const OWN_UNIT: u32 = 5;
 
-/// How much slower than usual an application must be for a pause to end the unit.
+/// How much slower than usual an application must be for a pause to end the unit; and what is usual as long as
+/// nothing is known, µs.
 const SLOWER: u64 = 20;
+const PAUSE_US: u64 = 1_000;
+
+/// A longer pause ends a loop too that goes on behind it.
+const LONG_PAUSE_US: u64 = 1_000_000;
+
+/// Results outlive a shorter pause than this: it may be the client's own work between a list and the first
+/// look-up.
+const RESULTS_AGE_US: u64 = 5_000_000;
 
 /// One shape in a unit.
 #[derive(Debug)]
@@ -89,9 +98,9 @@ impl Seen {
         self.kind == Kind::Page && self.even * 2 >= self.count
     }
 
-    /// Each writes several rows, with values for each of them.
-    pub fn is_bulk_write(&self) -> bool {
-        self.rows >= 2 * u64::from(self.count) && self.values >= self.rows
+    /// Each inserts several rows.
+    pub fn is_bulk_insert(&self) -> bool {
+        self.kind == Kind::Insert && self.rows >= 2 * u64::from(self.count)
     }
 
     /// Compares the values with those of the time before.
@@ -144,8 +153,9 @@ struct Unit {
     last_us: u64,
     /// The shape asked last, by its place.
     last: Option<usize>,
-    /// Asked and not answered.
+    /// Asked and not answered; and how many of them are looked at.
     outstanding: u32,
+    ahead: u32,
 }
 
 /// Watches one session.
@@ -167,27 +177,51 @@ impl Watch {
         now_us: u64,
         thresholds: &Thresholds,
     ) -> Vec<Episode> {
-        let ended = if self.is_over(kind, now_us, thresholds) { self.end(thresholds) } else { Vec::new() };
+        let mut results = Results::default();
+        let mut ended = Vec::new();
+        if self.is_over((fingerprint, kind), marks, now_us, thresholds) {
+            if let Some(unit) = &mut self.unit
+                && kind != Kind::Marker
+                && now_us.saturating_sub(unit.last_us) < RESULTS_AGE_US
+            {
+                results = std::mem::take(&mut unit.results);
+            }
+            ended = self.end(thresholds);
+        }
         if kind == Kind::Marker {
             return ended;
         }
-        let unit = self.unit.get_or_insert_with(|| Box::new(Unit { began_us: now_us, ..Unit::default() }));
+        let unit =
+            self.unit.get_or_insert_with(|| Box::new(Unit { began_us: now_us, results, ..Unit::default() }));
         unit.ask((fingerprint, kind), marks, now_us);
         ended
     }
 
     /// Whether a statement of this kind belongs to another unit than the one before it.
-    fn is_over(&mut self, kind: Kind, now_us: u64, thresholds: &Thresholds) -> bool {
-        let Some(unit) = &self.unit else {
+    fn is_over(
+        &mut self,
+        (fingerprint, kind): (u64, Kind),
+        marks: &Marks,
+        now_us: u64,
+        thresholds: &Thresholds,
+    ) -> bool {
+        let Some(unit) = &mut self.unit else {
             return false;
         };
-        let pause = now_us.saturating_sub(unit.last_us);
-        let usual = (self.pause_us * SLOWER).max(thresholds.gap_us);
-        if unit.outstanding == 0 && pause < usual {
-            self.pause_us = (self.pause_us * 7 + pause) / 8;
+        let pause = if unit.outstanding == 0 { now_us.saturating_sub(unit.last_us) } else { 0 };
+        let usual = (self.pause_us.max(PAUSE_US) * SLOWER).max(thresholds.gap_us);
+        if unit.outstanding == 0 && pause <= usual {
+            // Steps up and down meet at the median, which a few long pauses do not move.
+            let step = self.pause_us.max(PAUSE_US) / 8;
+            self.pause_us = if pause > self.pause_us {
+                self.pause_us + step
+            } else {
+                self.pause_us - step.min(self.pause_us)
+            };
         }
         kind == Kind::Marker
-            || (unit.outstanding == 0 && pause > usual)
+            || (pause > LONG_PAUSE_US.max(usual))
+            || (pause > usual && !unit.continues(fingerprint, marks))
             || unit.statements >= STATEMENTS_MAX
             || now_us.saturating_sub(unit.began_us) > AGE_MAX_US
     }
@@ -208,11 +242,12 @@ impl Watch {
         unit.last_us = now_us;
         unit.outstanding = unit.outstanding.saturating_sub(1);
         if let Some(seen) = unit.shapes.iter_mut().find(|seen| seen.fingerprint == fingerprint) {
+            unit.ahead = unit.ahead.saturating_sub(1);
             seen.time_us += time_us;
             seen.last_us = now_us;
             seen.rows += rows;
             // One row is nobody's list.
-            if rows >= 2 && matches!(seen.kind, Kind::Read | Kind::Page | Kind::Write) {
+            if rows >= 2 {
                 unit.results.keep(fingerprint, [&unit.part, frames]);
             }
         }
@@ -245,18 +280,23 @@ impl Watch {
 }
 
 impl Unit {
+    /// Whether a statement is the next step of a loop over a result.
+    fn continues(&mut self, fingerprint: u64, marks: &Marks) -> bool {
+        let seen = self.shapes.iter().find(|seen| seen.fingerprint == fingerprint);
+        seen.is_some_and(|seen| seen.links.go_on(marks, &mut self.results))
+    }
+
     fn ask(&mut self, (fingerprint, kind): (u64, Kind), marks: &Marks, now_us: u64) {
         self.statements += 1;
         self.last_us = now_us;
-        let pipelined = self.outstanding > 0;
         self.outstanding += 1;
         if kind == Kind::Other {
             // What opens and closes transactions stands between the statements of any loop.
             return;
         }
-        if kind == Kind::Write
+        if matches!(kind, Kind::Insert | Kind::Write)
             && let Some(last) = self.last.and_then(|last| self.shapes.get_mut(last))
-            && last.kind == Kind::Read
+            && matches!(last.kind, Kind::Read | Kind::Page)
         {
             last.before_write += 1;
         }
@@ -274,7 +314,9 @@ impl Unit {
         let seen = &mut self.shapes[place];
         seen.count += 1;
         seen.values += u64::from(marks.count);
-        seen.pipelined += u32::from(pipelined);
+        // Drivers send the first statement along with BEGIN.
+        seen.pipelined += u32::from(self.ahead > 0);
+        self.ahead += 1;
         seen.consecutive += u32::from(self.last == Some(place));
         if seen.count > 1 {
             seen.step(marks);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::drive::Drive;
 use super::worker::Worker;
+use crate::coalesce::column;
 use crate::coalesce::episode::{Class, Episode};
 use crate::observe::findings::Met;
 use crate::pool::lend::Pool;
@@ -125,8 +126,10 @@ impl Worker {
             return;
         };
         let parent = episode.parent.as_ref().and_then(|parent| {
-            let column = parent.name.clone().unwrap_or_else(|| format!("column {}", parent.column + 1));
-            Some((parent.fingerprint, text(parent.fingerprint)?, column))
+            let text = text(parent.fingerprint)?;
+            let named = parent.name.clone().or_else(|| column::name(&text, parent.column));
+            let column = named.unwrap_or_else(|| format!("column {}", parent.column + 1));
+            Some((parent.fingerprint, text, column))
         });
         drop(interner);
         let met = Met {

@@ -55,7 +55,7 @@ pub fn text(value: &[u8]) -> u32 {
     {
         return of_integer(number);
     }
-    if value.len() == 36
+    if matches!(value.len(), 36 | 32)
         && let Some(uuid) = uuid(value)
     {
         return of_bytes(&uuid);
@@ -108,16 +108,19 @@ fn integer(value: &[u8]) -> Option<i64> {
     Some(if negative { -number } else { number })
 }
 
+/// With dashes, or without as psycopg writes it.
 fn uuid(value: &[u8]) -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
-    let mut digits = value.iter().enumerate().filter(|&(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-    let dashed = [8, 13, 18, 23].iter().all(|&at| value[at] == b'-');
+    let with_dashes = value.len() == 36;
+    let dashed = |at: usize| with_dashes && matches!(at, 8 | 13 | 18 | 23);
+    let mut digits = value.iter().enumerate().filter(|&(at, _)| !dashed(at));
     for byte in &mut bytes {
         let high = (*digits.next()?.1 as char).to_digit(16)?;
         let low = (*digits.next()?.1 as char).to_digit(16)?;
         *byte = (high << 4 | low) as u8;
     }
-    dashed.then_some(bytes)
+    let right = value.iter().enumerate().all(|(at, &byte)| !dashed(at) || byte == b'-');
+    right.then_some(bytes)
 }
 
 #[cfg(test)]
@@ -142,6 +145,7 @@ mod tests {
         let bytes: [u8; 16] = std::array::from_fn(|at| at as u8 * 17);
         assert_eq!(text(b"00112233-4455-6677-8899-aabbccddeeff"), binary(&bytes));
         assert_eq!(text(b"00112233-4455-6677-8899-AABBCCDDEEFF"), binary(&bytes));
+        assert_eq!(text(b"00112233445566778899aabbccddeeff"), binary(&bytes));
         assert_ne!(text(b"00112233-4455-6677-8899_aabbccddeeff"), binary(&bytes));
     }
 

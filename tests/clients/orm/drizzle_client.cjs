@@ -95,7 +95,7 @@ run({
   },
   async concurrent (db) {
     // The pool's connections are there before the crowd comes.
-    await Promise.all(ORGANIZATIONS.slice(0, 16).map(() => db.execute(sql`select 1`)))
+    await Promise.all(ORGANIZATIONS.slice(0, 16).map(() => db.execute(sql`select pg_sleep(0.3)`)))
     await sleep(300)
     await Promise.all(ORGANIZATIONS.slice(0, 16).map((id) =>
       db.select().from(conversations).where(eq(conversations.organizationId, id)).orderBy(asc(conversations.title)).limit(1)))
@@ -176,7 +176,7 @@ run({
     }
   },
   async constants (db) {
-    for (let year = 2015; year < 2021; year++) await db.$count(data, eq(data.year, year))
+    for (let year = 2015; year < 2019; year++) await db.$count(data, eq(data.year, year))
   },
   async independent (db) {
     for (const id of ORGANIZATIONS.slice(0, 12)) {

@@ -58,7 +58,7 @@ run({
   },
   async concurrent (db) {
     // The pool's connections are there before the crowd comes.
-    await Promise.all(ORGANIZATIONS.slice(0, 16).map(() => db.$queryRaw`SELECT 1`))
+    await Promise.all(ORGANIZATIONS.slice(0, 16).map(() => db.$queryRaw`SELECT pg_sleep(0.3)::text`))
     await sleep(300)
     await Promise.all(ORGANIZATIONS.slice(0, 16).map((id) =>
       db.conversations.findFirst({ where: { organization_id: id }, orderBy: { title: 'asc' } })))
@@ -150,7 +150,7 @@ run({
     for (const { organization_id: id } of await db.facilities.findMany(chosen)) await db.organizations.findUnique({ where: { id } })
   },
   async constants (db) {
-    for (let year = 2015; year < 2021; year++) await db.emissions_data.count({ where: { year } })
+    for (let year = 2015; year < 2019; year++) await db.emissions_data.count({ where: { year } })
   },
   async independent (db) {
     for (const id of ORGANIZATIONS.slice(0, 12)) {
