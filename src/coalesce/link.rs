@@ -33,19 +33,19 @@ pub struct Results {
 impl Results {
     /// Keeps the beginning of a result.
     pub fn keep(&mut self, fingerprint: u64, parts: [&[u8]; 2]) {
-        let mut frames =
-            Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>().min(BYTES_MAX));
+        let bytes = parts.iter().map(|part| part.len()).sum::<usize>().min(BYTES_MAX);
+        let mut own = self.kept.iter().enumerate().filter(|(_, kept)| kept.fingerprint == fingerprint);
+        let mut old = match (own.next(), own.next()) {
+            (Some((at, _)), Some(_)) => self.kept.remove(at),
+            _ => None,
+        };
+        while self.kept.len() >= RESULTS_MAX || self.bytes() + bytes > BYTES_ALL {
+            old = self.make_room();
+        }
+        let mut frames = old.map_or_else(Vec::new, |old| old.frames);
+        frames.clear();
         for part in parts {
             frames.extend_from_slice(&part[..part.len().min(BYTES_MAX - frames.len())]);
-        }
-        let bytes = frames.len();
-        let mut own = self.kept.iter().filter(|kept| kept.fingerprint == fingerprint);
-        if let (Some(old), Some(_)) = (own.next(), own.next()) {
-            let serial = old.serial;
-            self.kept.retain(|kept| kept.serial != serial);
-        }
-        while self.kept.len() >= RESULTS_MAX || self.bytes() + bytes > BYTES_ALL {
-            self.make_room();
         }
         self.serial += 1;
         let (serial, used) = (self.serial, false);
@@ -58,32 +58,28 @@ impl Results {
 
     /// Gives one up. The children of a loop must not push out the parent of the loop around it: first goes an
     /// older result of a shape that has a newer one, then one that led nowhere, then the oldest.
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> Option<Kept> {
         let kept = &self.kept;
         let renewed =
             |at: &usize| kept.iter().skip(at + 1).any(|later| later.fingerprint == kept[*at].fingerprint);
         let at = (0..kept.len()).find(renewed).or_else(|| kept.iter().position(|kept| !kept.used));
-        self.kept.remove(at.unwrap_or(0));
+        self.kept.remove(at.unwrap_or(0))
     }
 
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    fn find(&mut self, serial: u32) -> Option<&Columns> {
-        let kept = self.kept.iter_mut().find(|kept| kept.serial == serial)?;
-        let frames = &mut kept.frames;
-        Some(kept.columns.get_or_insert_with(|| Columns::read(&std::mem::take(frames))))
-    }
-
     /// A way led through this result.
     fn note_use(&mut self, serial: u32) {
         self.kept.iter_mut().filter(|kept| kept.serial == serial).for_each(|kept| kept.used = true);
     }
+}
 
-    /// Latest first.
-    fn serials(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.kept.iter().rev().map(|kept| (kept.serial, kept.fingerprint))
+impl Kept {
+    fn columns(&mut self) -> &Columns {
+        let frames = &mut self.frames;
+        self.columns.get_or_insert_with(|| Columns::read(&std::mem::take(frames)))
     }
 }
 
@@ -140,11 +136,11 @@ impl Links {
 
     /// Looks for columns that hold both the first and the present values, in this order.
     fn search(&mut self, marks: &Marks, first: &Marks, results: &mut Results) {
-        let serials: Vec<_> = results.serials().collect();
         // What never changes beside a value that does is a limit or a filter.
         let varies = marks.each() != first.each();
-        for (serial, parent) in serials {
-            let Some(columns) = results.find(serial) else { continue };
+        for kept in results.kept.iter_mut().rev() {
+            let (serial, parent) = (kept.serial, kept.fingerprint);
+            let columns = kept.columns();
             for (column, cells) in columns.values.iter().enumerate() {
                 for (value, &mark) in marks.each().iter().enumerate() {
                     let before = first.each().get(value).copied();
@@ -217,16 +213,13 @@ impl Link {
     /// result, the row behind it, and whether it is the last.
     fn find(&self, marks: &Marks, results: &mut Results) -> Option<(u32, usize, bool)> {
         let &mark = marks.each().get(self.value)?;
-        let newer: Vec<u32> = results
-            .serials()
-            .filter(|&(serial, parent)| parent == self.parent && serial >= self.serial)
-            .map(|(serial, _)| serial)
-            .collect();
+        let (parent, since) = (self.parent, self.serial);
         // The oldest first: that is the one at work.
-        for serial in newer.into_iter().rev() {
+        let newer = results.kept.iter_mut().filter(|kept| kept.fingerprint == parent && kept.serial >= since);
+        for kept in newer {
+            let serial = kept.serial;
             let from = if serial == self.serial { self.next } else { 0 };
-            let Some(columns) = results.find(serial) else { continue };
-            let Some(cells) = columns.values.get(self.column) else { continue };
+            let Some(cells) = kept.columns().values.get(self.column) else { continue };
             // A parent's row may be skipped, and a value may come twice in a row.
             let again = from.saturating_sub(1);
             if let Some(at) = cells.get(again..).and_then(|rest| rest.iter().position(|cell| cell.is(mark))) {
