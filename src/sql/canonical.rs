@@ -5,39 +5,16 @@
 use super::collapse::Rows;
 use super::keyword::{ENDS, Key, RESERVED, SIZED, SPACED, TYPE};
 use super::lex::{Kind, Token, expects_value, is_query};
+use super::output::{self, Output};
 use super::shape::{Hole, HoleKind};
-
-/// What has been written.
-#[derive(Default)]
-pub struct Output {
-    pub bytes: Vec<u8>,
-    pub holes: Vec<Hole>,
-}
-
-impl Output {
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.holes.clear();
-    }
-
-    pub fn text(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub fn holes(&self) -> &[Hole] {
-        &self.holes
-    }
-}
 
 /// One statement while it is written.
 pub struct Canonical<'a> {
     pub text: &'a [u8],
     pub tokens: &'a [Token],
     pub out: &'a mut Output,
-    /// What was written last; a hole counts as a parameter. `None`: nothing yet.
-    pub last: Option<Kind>,
-    /// The last word stands apart from a parenthesis.
-    pub spaced: bool,
+    /// What was written last, see `output`; a hole counts as a parameter.
+    pub last: u8,
     /// Parameters may stand in this statement.
     query: bool,
     /// Of the last hole.
@@ -62,8 +39,7 @@ impl<'a> Canonical<'a> {
             text,
             tokens,
             out,
-            last: None,
-            spaced: false,
+            last: output::START,
             query: is_query(tokens),
             number: 0,
             depth: 0,
@@ -86,13 +62,20 @@ impl<'a> Canonical<'a> {
     /// Writes from the token `at` on, and returns the token to go on with.
     fn step(&mut self, at: usize) -> usize {
         let token = self.tokens[at];
-        match token.kind {
-            Kind::Word => {
-                self.put(at);
-                if token.key != Key::None {
-                    return self.after_word(at);
-                }
+        // Most tokens are names, commas and points; a jump by a table would often be guessed wrong.
+        if token.kind == Kind::Word {
+            if token.key == Key::None {
+                self.put_text(at);
+                return at + 1;
             }
+            self.put(at);
+            return self.after_word(at);
+        }
+        if token.kind.is_plain() {
+            self.put_text(at);
+            return at + 1;
+        }
+        match token.kind {
             Kind::Open => {
                 self.put(at);
                 self.opened(at);
@@ -143,7 +126,7 @@ impl<'a> Canonical<'a> {
         if let Some(rows) = &mut self.rows
             && rows.open == at
         {
-            rows.start = self.out.bytes.len() - 1;
+            rows.start = self.out.length() - 1;
         }
     }
 
@@ -257,79 +240,66 @@ impl<'a> Canonical<'a> {
         }
     }
 
+    #[inline]
     fn put_text(&mut self, at: usize) {
         let token = &self.tokens[at];
-        self.gap(token);
-        self.last = Some(token.kind);
-        self.spaced = token.has(SPACED);
         let text = token.text(self.text);
-        let bytes = &mut self.out.bytes;
+        let (start, end) = (token.start as usize, token.end as usize);
+        let spaced = token.kind == Kind::Word && token.has(SPACED);
+        let star = text == b"*";
+        let before =
+            std::mem::replace(&mut self.last, if spaced { output::SPACED } else { token.kind as u8 });
+        self.out.room(text.len());
+        if output::is_apart(before, token.kind, star) {
+            self.out.push(b' ');
+        }
+        if token.kind == Kind::Word {
+            return self.out.lower(self.text, start, end);
+        }
+        if let [byte] = text {
+            return self.out.push(*byte);
+        }
         match token.kind {
-            Kind::Word => {
-                let start = bytes.len();
-                bytes.extend_from_slice(text);
-                bytes[start..].make_ascii_lowercase();
-            }
-            Kind::Operator if text == b"!=" => bytes.extend_from_slice(b"<>"),
-            Kind::Quoted if text[0] != b'"' => put_unicode_name(bytes, text),
+            Kind::Operator if text == b"!=" => self.out.copy(b"<>", 0, 2),
+            Kind::Quoted if text[0] != b'"' => put_unicode_name(self.out, text),
             Kind::Integer => {
                 // Between sign and digits there may be white space.
-                let blank = |byte: &&u8| byte.is_ascii_digit();
-                let digits = text.iter().rev().take_while(blank).count();
-                bytes.extend(text.first().filter(|byte| matches!(byte, b'-' | b'+')));
-                bytes.extend_from_slice(&text[text.len() - digits..]);
+                let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+                if !text[0].is_ascii_digit() {
+                    self.out.push(text[0]);
+                }
+                self.out.copy(self.text, end - digits, end);
             }
-            _ => bytes.extend_from_slice(text),
+            _ => self.out.copy(self.text, start, end),
         }
     }
 
+    #[inline]
     fn put_hole(&mut self, at: usize, kind: HoleKind, quotes: bool) {
-        let token = Token { kind: Kind::Parameter, ..self.tokens[at] };
-        self.gap(&token);
-        (self.last, self.spaced) = (Some(Kind::Parameter), false);
+        let token = self.tokens[at];
+        let before = std::mem::replace(&mut self.last, Kind::Parameter as u8);
+        self.out.room(8);
+        if output::is_apart(before, Kind::Parameter, false) {
+            self.out.push(b' ');
+        }
         self.number = self.number.saturating_add(1);
-        let bytes = &mut self.out.bytes;
-        let mark = if quotes { &b"'$"[..] } else { b"$" };
-        bytes.extend_from_slice(mark);
-        put_decimal(bytes, self.number);
         if quotes {
-            bytes.push(b'\'');
+            self.out.push(b'\'');
+        }
+        self.out.push(b'$');
+        self.out.decimal(self.number);
+        if quotes {
+            self.out.push(b'\'');
         }
         self.out.holes.push(Hole { start: token.start, end: token.end, kind, number: self.number });
     }
 
     /// Writes an operator that is not in the text.
     pub fn put_operator(&mut self, operator: &[u8]) {
-        self.out.bytes.push(b' ');
-        self.out.bytes.extend_from_slice(operator);
-        self.last = Some(Kind::Operator);
-    }
-
-    fn gap(&mut self, next: &Token) {
-        if self.is_apart(next) {
-            self.out.bytes.push(b' ');
-        }
-    }
-
-    /// Whether a blank stands between what was written last and `next`. What is joined here must be cut apart
-    /// again by the lexer.
-    fn is_apart(&self, next: &Token) -> bool {
-        use Kind::*;
-        let Some(last) = self.last else {
-            return false;
-        };
-        let after_operand = matches!(last, Word | Quoted | Parameter | Integer | Close | CloseBracket);
-        match (last, next.kind) {
-            (_, Comma | Close | CloseBracket | Semicolon) => false,
-            (Open | OpenBracket, _) => false,
-            (_, Cast | OpenBracket) => !after_operand,
-            (_, Dot) => !matches!(last, Word | Quoted | Close | CloseBracket),
-            (Word, Open) => self.spaced,
-            (Quoted, Open) => false,
-            (Cast | Dot, Word | Quoted) => false,
-            (Dot, Operator) => next.text(self.text) != b"*",
-            _ => true,
-        }
+        self.out.room(operator.len());
+        self.out.push(b' ');
+        self.out.copy(operator, 0, operator.len());
+        self.last = Kind::Operator as u8;
     }
 }
 
@@ -338,25 +308,13 @@ pub fn is_name(token: &Token) -> bool {
 }
 
 /// `u&"…"`, and its escape character in one way of writing.
-fn put_unicode_name(bytes: &mut Vec<u8>, text: &[u8]) {
+fn put_unicode_name(out: &mut Output, text: &[u8]) {
     let end = super::scan::name(text, 2).unwrap_or(text.len());
-    bytes.extend_from_slice(b"u&");
-    bytes.extend_from_slice(&text[2..end]);
+    out.copy(b"u&", 0, 2);
+    out.copy(text, 2, end);
     if end < text.len() {
-        bytes.extend_from_slice(b" uescape ");
-        bytes.extend_from_slice(&text[text.len() - 3..]);
+        // As much room was made as the text is long, and this is in it, for there is a blank more at most.
+        out.copy(b" uescape ", 0, 9);
+        out.copy(text, text.len() - 3, text.len());
     }
-}
-
-fn put_decimal(bytes: &mut Vec<u8>, number: u16) {
-    if number < 10 {
-        return bytes.push(b'0' + number as u8);
-    }
-    let (mut digits, mut at, mut rest) = ([0; 5], 5, number);
-    while rest > 0 {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    bytes.extend_from_slice(&digits[at..]);
 }

@@ -46,12 +46,12 @@ impl Canonical<'_> {
         if rows.depth != self.depth {
             return at + 1;
         }
-        let bytes = &mut self.out.bytes;
         if !rows.tried {
-            (rows.kept, rows.reached) = ((rows.start, bytes.len()), self.number);
+            (rows.kept, rows.reached) = ((rows.start, self.out.length()), self.number);
         } else {
+            let bytes = self.out.text();
             let same = bytes[rows.kept.0..rows.kept.1] == bytes[rows.start..];
-            bytes.truncate(rows.cut);
+            self.out.truncate(rows.cut);
             self.number = rows.reached;
             if !same {
                 self.out.holes.truncate(rows.holes);
@@ -67,7 +67,7 @@ impl Canonical<'_> {
             return at + 1;
         }
         (rows.open, rows.tried, self.number) = (at + 2, true, rows.base);
-        (rows.cut, rows.holes) = (self.out.bytes.len(), self.out.holes.len());
+        (rows.cut, rows.holes) = (self.out.length(), self.out.holes.len());
         self.put(at + 1);
         at + 2
     }
@@ -78,24 +78,24 @@ impl Canonical<'_> {
         if !self.is_list(open) {
             return None;
         }
-        let before = (self.out.bytes.len(), self.out.holes.len(), self.number, self.last, self.spaced);
+        let before = (self.out.length(), self.out.holes.len(), self.number, self.last);
         self.put(open);
-        let (base, start) = (self.number, self.out.bytes.len());
+        let (base, start) = (self.number, self.out.length());
         let (mut at, mut first) = (open + 1, None);
         loop {
             let end = self.value_end(at)?;
-            let written = self.out.bytes.len();
-            (self.number, self.last) = (base, Some(Kind::Open));
+            let written = self.out.length();
+            (self.number, self.last) = (base, Kind::Open as u8);
             (at..end).for_each(|at| self.put(at));
-            let bytes = &mut self.out.bytes;
-            let first_end = *first.get_or_insert(bytes.len());
+            let first_end = *first.get_or_insert(self.out.length());
             if written > start {
+                let bytes = self.out.text();
                 let same = bytes[start..first_end] == bytes[written..];
-                bytes.truncate(written);
+                self.out.truncate(written);
                 if !same {
-                    bytes.truncate(before.0);
+                    self.out.truncate(before.0);
                     self.out.holes.truncate(before.1);
-                    (self.number, self.last, self.spaced) = (before.2, before.3, before.4);
+                    (self.number, self.last) = (before.2, before.3);
                     return None;
                 }
             }
@@ -189,12 +189,12 @@ impl Canonical<'_> {
         }
         let operator = self.casts_end(at + 1);
         let mirrored: &[u8] = match self.tokens.get(operator)?.text(self.text) {
-            b"=" => b"=",
-            b"<>" | b"!=" => b"<>",
-            b"<" => b">",
-            b">" => b"<",
-            b"<=" => b">=",
-            b">=" => b"<=",
+            [b'='] => b"=",
+            [b'<', b'>'] | [b'!', b'='] => b"<>",
+            [b'<'] => b">",
+            [b'>'] => b"<",
+            [b'<', b'='] => b">=",
+            [b'>', b'='] => b"<=",
             _ => return None,
         };
         let column = operator + 1;

@@ -213,9 +213,9 @@ const fn fold(word: u64, length: usize) -> u64 {
     (word | FOLD) & (u64::MAX >> (64 - 8 * length))
 }
 
-/// Eight bytes from `at`, or as many as there are.
+/// Eight bytes from `at`, or as many as there are, as a little-endian number.
 #[inline]
-fn load(text: &[u8], at: usize) -> u64 {
+pub fn load(text: &[u8], at: usize) -> u64 {
     match text.get(at..at + 8) {
         Some(bytes) => bytes.try_into().map_or(0, u64::from_le_bytes),
         None => slow(text, at, text.len()),

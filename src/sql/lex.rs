@@ -7,6 +7,7 @@ use super::keyword::{self, Key, PREFIX, QUERY};
 use super::scan;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Kind {
     /// A name or keyword without quotes, or one that needs none.
     Word,
@@ -28,6 +29,23 @@ pub enum Kind {
     Semicolon,
     /// `:`, `:=`, `..` and whatever has no meaning in SQL.
     Other,
+}
+
+impl Kind {
+    /// Written as it is, whatever stands around it.
+    #[inline]
+    pub fn is_plain(self) -> bool {
+        const PLAIN: u32 = 1 << Kind::Quoted as u8
+            | 1 << Kind::Operator as u8
+            | 1 << Kind::OpenBracket as u8
+            | 1 << Kind::CloseBracket as u8
+            | 1 << Kind::Comma as u8
+            | 1 << Kind::Dot as u8
+            | 1 << Kind::Cast as u8
+            | 1 << Kind::Semicolon as u8
+            | 1 << Kind::Other as u8;
+        PLAIN >> self as u8 & 1 != 0
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,72 +131,75 @@ impl<'a> Lexer<'a> {
         !tokens.is_empty()
     }
 
+    /// The questions stand in the order of how often they are answered with yes; a jump by a table would be
+    /// guessed wrong by the processor for almost every token.
+    #[inline]
     fn next(&mut self) -> Option<Token> {
-        let (text, start) = (self.text, self.at);
-        let &byte = text.get(start)?;
-        let one = |kind| (kind, start + 1);
-        let (kind, end) = match scan::class(byte) {
-            scan::BLANK => {
-                self.blank();
-                return self.next_after_blank();
+        loop {
+            let &byte = self.text.get(self.at)?;
+            let class = scan::class(byte);
+            if class & scan::BLANK != 0 {
+                self.at += 1;
+                continue;
             }
-            scan::LETTER => return Some(self.word()),
-            scan::DIGIT => self.number(),
-            scan::QUOTE => (Kind::String, scan::string(text, start, !self.standard)),
-            scan::DOUBLE_QUOTE => return Some(self.quoted()),
-            scan::DOLLAR => self.dollar(),
-            scan::OPERATOR => {
-                if is_comment(text, start) {
-                    self.blank();
-                    return self.next_after_blank();
-                }
-                (Kind::Operator, self.operator())
+            if class & scan::LETTER != 0 {
+                return Some(self.word());
             }
-            scan::DOT if text.get(start + 1).is_some_and(u8::is_ascii_digit) => self.number(),
-            scan::DOT if text.get(start + 1) == Some(&b'.') => (Kind::Other, start + 2),
-            scan::DOT => one(Kind::Dot),
-            scan::COLON => match text.get(start + 1) {
-                Some(b':') => (Kind::Cast, start + 2),
-                Some(b'=') => (Kind::Other, start + 2),
-                _ => one(Kind::Other),
-            },
-            scan::PUNCTUATION => one(match byte {
-                b'(' => Kind::Open,
-                b')' => Kind::Close,
-                b'[' => Kind::OpenBracket,
-                b']' => Kind::CloseBracket,
-                b',' => Kind::Comma,
-                _ => Kind::Semicolon,
-            }),
-            _ => one(Kind::Other),
-        };
-        Some(self.token(kind, end))
+            if class & scan::DOUBLE_QUOTE != 0 {
+                return Some(self.quoted());
+            }
+            let next = self.text.get(self.at + 1);
+            if class & scan::SINGLE != 0
+                && !(byte == b'.' && next.is_some_and(|byte| matches!(byte, b'0'..=b'9' | b'.')))
+            {
+                return Some(self.token(scan::single(byte), self.at + 1));
+            }
+            if class & scan::OPERATOR != 0 && is_comment(self.text, self.at) {
+                self.comment();
+                continue;
+            }
+            let (kind, end) = self.rarer(byte, class);
+            return Some(self.token(kind, end));
+        }
     }
 
-    /// After white space and comments comes a token, so this goes one deep.
-    fn next_after_blank(&mut self) -> Option<Token> {
-        let &byte = self.text.get(self.at)?;
-        debug_assert!(scan::class(byte) != scan::BLANK && !is_comment(self.text, self.at));
-        self.next()
+    fn rarer(&mut self, byte: u8, class: u8) -> (Kind, usize) {
+        let (text, start) = (self.text, self.at);
+        if class & scan::OPERATOR != 0 {
+            return (Kind::Operator, self.operator());
+        }
+        match (byte, text.get(start + 1)) {
+            (b'\'', _) => (Kind::String, scan::string(text, start, !self.standard)),
+            (b'0'..=b'9', _) | (b'.', Some(b'0'..=b'9')) => self.number(),
+            (b'$', _) => self.dollar(),
+            (b':', Some(b':')) => (Kind::Cast, start + 2),
+            (b':', Some(b'=')) | (b'.', Some(b'.')) => (Kind::Other, start + 2),
+            _ => (Kind::Other, start + 1),
+        }
+    }
+
+    /// Skips the comment that starts here.
+    fn comment(&mut self) {
+        let start = self.at;
+        if self.text[start] == b'-' {
+            self.at = scan::line_comment(self.text, start);
+        } else {
+            self.at = scan::comment(self.text, start);
+            let found = Some((start as u32, self.at as u32));
+            self.first_comment = self.first_comment.or(found);
+            self.last_comment = found;
+        }
     }
 
     /// Skips white space and comments.
     fn blank(&mut self) {
-        loop {
-            while self.text.get(self.at).is_some_and(|&byte| scan::class(byte) == scan::BLANK) {
+        while let Some(&byte) = self.text.get(self.at) {
+            if scan::class(byte) & scan::BLANK != 0 {
                 self.at += 1;
-            }
-            let start = self.at;
-            if !is_comment(self.text, start) {
-                return;
-            }
-            if self.text[start] == b'-' {
-                self.at = scan::line_comment(self.text, start);
+            } else if is_comment(self.text, self.at) {
+                self.comment();
             } else {
-                self.at = scan::comment(self.text, start);
-                let found = Some((start as u32, self.at as u32));
-                self.first_comment = self.first_comment.or(found);
-                self.last_comment = found;
+                return;
             }
         }
     }
@@ -221,20 +242,21 @@ impl<'a> Lexer<'a> {
 
     /// A quoted name loses its quotes where it would be the same without them. One that does not end may be a
     /// string with the wrong quote, and is treated like one.
+    #[inline]
     fn quoted(&mut self) -> Token {
         let (text, start) = (self.text, self.at);
-        let Some(end) = scan::name(text, start) else {
-            return self.token(Kind::String, text.len());
-        };
-        let mut token = self.token(Kind::Quoted, end);
-        if scan::is_plain_name(&text[start + 1..end - 1]) {
-            let word = keyword::look_up(text, start + 1, end - 1);
+        if let Some(end) = scan::plain_name(text, start + 1) {
+            let word = keyword::look_up(text, start + 1, end);
             if word.flags & keyword::RESERVED == 0 {
-                token = Token { key: word.key, flags: word.flags, kind: Kind::Word, ..token };
-                (token.start, token.end) = (token.start + 1, token.end - 1);
+                self.at = end + 1;
+                let (start, end) = (start as u32 + 1, end as u32);
+                return Token { start, end, kind: Kind::Word, key: word.key, flags: word.flags };
             }
         }
-        token
+        match scan::name(text, start) {
+            Some(end) => self.token(Kind::Quoted, end),
+            None => self.token(Kind::String, text.len()),
+        }
     }
 
     fn number(&mut self) -> (Kind, usize) {
@@ -259,7 +281,7 @@ impl<'a> Lexer<'a> {
         }
         let (mut end, mut last, mut special) = (start, start, false);
         while let Some(&byte) = text.get(end) {
-            if scan::class(byte) != scan::OPERATOR || (end > start && is_comment(text, end)) {
+            if scan::class(byte) & scan::OPERATOR == 0 || (end > start && is_comment(text, end)) {
                 break;
             }
             special |= matches!(byte, b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'%');

@@ -4,14 +4,17 @@
 
 mod canonical;
 mod collapse;
+pub mod comment;
 mod fingerprint;
 mod keyword;
 pub mod kind;
 mod lex;
 pub mod mark;
 pub mod name;
+mod output;
 mod scan;
 pub mod shape;
+pub mod shape_properties;
 #[cfg(test)]
 mod shape_tests;
 

@@ -1,37 +1,30 @@
 //! Where a literal, name, number or comment ends that starts at a given place: the small rules of PostgreSQL's
 //! scanner. What does not end, ends with the text. Pure.
 
-pub const OTHER: u8 = 0;
-pub const LETTER: u8 = 1;
-pub const DIGIT: u8 = 2;
-pub const BLANK: u8 = 3;
-pub const QUOTE: u8 = 4;
-pub const DOUBLE_QUOTE: u8 = 5;
-pub const DOLLAR: u8 = 6;
-pub const OPERATOR: u8 = 7;
-pub const DOT: u8 = 8;
-pub const COLON: u8 = 9;
-pub const PUNCTUATION: u8 = 10;
+use super::lex::Kind;
+
+/// What a byte may be at the start of a token.
+pub const BLANK: u8 = 1;
+pub const LETTER: u8 = 2;
+pub const DOUBLE_QUOTE: u8 = 4;
+/// A token of one byte.
+pub const SINGLE: u8 = 8;
+pub const OPERATOR: u8 = 16;
 
 const CLASSES: &[u8; 256] = &classes();
 
 const fn classes() -> [u8; 256] {
-    let mut classes = [OTHER; 256];
+    let mut classes = [0; 256];
     let mut at = 0;
     while at < 256 {
         classes[at] = match at as u8 {
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => LETTER,
-            b'0'..=b'9' => DIGIT,
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => BLANK,
-            b'\'' => QUOTE,
             b'"' => DOUBLE_QUOTE,
-            b'$' => DOLLAR,
             b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' => OPERATOR,
             b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' => OPERATOR,
-            b'.' => DOT,
-            b':' => COLON,
-            b'(' | b')' | b'[' | b']' | b',' | b';' => PUNCTUATION,
-            _ => OTHER,
+            b'(' | b')' | b'[' | b']' | b',' | b';' | b'.' => SINGLE,
+            _ => 0,
         };
         at += 1;
     }
@@ -43,12 +36,73 @@ pub fn class(byte: u8) -> u8 {
     CLASSES[usize::from(byte)]
 }
 
+const SINGLES: &[Kind; 256] = &singles();
+
+const fn singles() -> [Kind; 256] {
+    let mut singles = [Kind::Other; 256];
+    singles[b'(' as usize] = Kind::Open;
+    singles[b')' as usize] = Kind::Close;
+    singles[b'[' as usize] = Kind::OpenBracket;
+    singles[b']' as usize] = Kind::CloseBracket;
+    singles[b',' as usize] = Kind::Comma;
+    singles[b';' as usize] = Kind::Semicolon;
+    singles[b'.' as usize] = Kind::Dot;
+    singles
+}
+
+/// The kind of token that one byte is by itself.
+#[inline]
+pub fn single(byte: u8) -> Kind {
+    SINGLES[usize::from(byte)]
+}
+
+/// In a word; in a name that needs no quotes.
+const IN_WORD: u8 = 1;
+const IN_PLAIN: u8 = 2;
+
+const MEMBERS: &[u8; 256] = &members();
+
+const fn members() -> [u8; 256] {
+    let mut members = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        members[at] = match at as u8 {
+            b'a'..=b'z' | b'_' | b'0'..=b'9' | b'$' => IN_WORD | IN_PLAIN,
+            b'A'..=b'Z' | 0x80.. => IN_WORD,
+            _ => 0,
+        };
+        at += 1;
+    }
+    members
+}
+
+/// The first byte from `at` on that is none of these.
+#[inline]
+fn run(text: &[u8], mut at: usize, of: u8) -> usize {
+    while let Some(&byte) = text.get(at)
+        && MEMBERS[usize::from(byte)] & of != 0
+    {
+        at += 1;
+    }
+    at
+}
+
 /// The end of the word that has a letter at `start`.
 #[inline]
 pub fn word(text: &[u8], start: usize) -> usize {
-    let goes_on = |byte: u8| matches!(class(byte), LETTER | DIGIT | DOLLAR);
-    let rest = &text[start..];
-    start + rest.iter().position(|&byte| !goes_on(byte)).unwrap_or(rest.len())
+    run(text, start + 1, IN_WORD)
+}
+
+/// The end of the quoted name whose first letter stands at `start`, if PostgreSQL would read it in the same way
+/// without quotes, keywords aside.
+#[inline]
+pub fn plain_name(text: &[u8], start: usize) -> Option<usize> {
+    if !matches!(text.get(start), Some(b'a'..=b'z' | b'_')) {
+        return None;
+    }
+    let end = run(text, start + 1, IN_PLAIN);
+    let closed = text.get(end) == Some(&b'"') && text.get(end + 1) != Some(&b'"');
+    closed.then_some(end)
 }
 
 /// The end of a name whose double quote stands at `start`; `None` if it does not end.
@@ -61,12 +115,6 @@ pub fn name(text: &[u8], start: usize) -> Option<usize> {
         }
         at += 1;
     }
-}
-
-/// Whether PostgreSQL would read the name in the same way without quotes, keywords aside.
-pub fn is_plain_name(name: &[u8]) -> bool {
-    let starts = name.first().is_some_and(|&byte| byte == b'_' || byte.is_ascii_lowercase());
-    starts && name.iter().all(|&byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'$'))
 }
 
 /// The end of a string whose quote stands at `start`, together with the strings that continue it.
@@ -117,7 +165,7 @@ fn continued(text: &[u8], end: usize) -> Option<usize> {
                 text.get(at)?;
             }
             b'\'' if broken => return Some(at + 1),
-            &byte if class(byte) == BLANK => at += 1,
+            &byte if class(byte) & BLANK != 0 => at += 1,
             _ => return None,
         }
     }
@@ -150,8 +198,8 @@ pub fn dollar_string(text: &[u8], start: usize) -> Option<usize> {
     let rest = &text[start + 1..];
     let tag = match rest.first()? {
         b'$' => 0,
-        &byte if class(byte) == LETTER => {
-            rest.iter().position(|&byte| !matches!(class(byte), LETTER | DIGIT))?
+        &byte if class(byte) & LETTER != 0 => {
+            rest.iter().position(|&byte| !(byte.is_ascii_digit() || class(byte) & LETTER != 0))?
         }
         _ => return None,
     };

@@ -3,9 +3,10 @@
 //! or the side on which a value is compared have one shape. Finds it in one pass over the tokens; knows no
 //! catalog, and of the grammar only what neighbouring tokens say. Pure.
 
-use super::canonical::{Canonical, Output};
+use super::canonical::Canonical;
 use super::fingerprint;
 use super::lex::{Lexer, Token};
+use super::output::Output;
 
 pub use super::fingerprint::Fingerprint;
 
@@ -66,7 +67,7 @@ impl Shaper {
             self.output.clear();
             Canonical::new(text, &self.tokens, &mut self.output).write();
             let canonical = self.output.text();
-            each(Shape { fingerprint: fingerprint::of(canonical), canonical, holes: self.output.holes() });
+            each(Shape { fingerprint: fingerprint::of(canonical), canonical, holes: &self.output.holes });
         }
         (self.first_comment, self.last_comment) = (lexer.first_comment, lexer.last_comment);
         if self.tokens.capacity() > KEEP {

@@ -14,6 +14,7 @@ mod endings;
 mod faults;
 #[path = "../transcripts/frames.rs"]
 mod frames;
+mod lexer;
 mod login;
 mod nplus1;
 mod operate;
