@@ -4,10 +4,14 @@ use std::collections::VecDeque;
 
 use super::rows::{BYTES_MAX, Columns};
 use crate::sql::mark::Marks;
+use crate::wire::{self, server::tag};
 
 /// Results kept of one session, and bytes in all; a loop's parent is rarely further back.
 const RESULTS_MAX: usize = 8;
 const BYTES_ALL: usize = 24 * 1024;
+
+/// Frames within which a result's first row stands: behind what answers Parse, Bind and Describe.
+const ROW_WITHIN: usize = 8;
 
 /// A result of several rows.
 #[derive(Debug)]
@@ -33,6 +37,9 @@ pub struct Results {
 impl Results {
     /// Keeps the beginning of a result.
     pub fn keep(&mut self, fingerprint: u64, parts: [&[u8]; 2]) {
+        if !parts.iter().any(|part| has_row(part)) {
+            return;
+        }
         let bytes = parts.iter().map(|part| part.len()).sum::<usize>().min(BYTES_MAX);
         let mut own = self.kept.iter().enumerate().filter(|(_, kept)| kept.fingerprint == fingerprint);
         let mut old = match (own.next(), own.next()) {
@@ -74,6 +81,18 @@ impl Results {
     fn note_use(&mut self, serial: u32) {
         self.kept.iter_mut().filter(|kept| kept.serial == serial).for_each(|kept| kept.used = true);
     }
+}
+
+/// Whether there is a row among the first frames; an UPDATE of many rows gives none back.
+fn has_row(mut frames: &[u8]) -> bool {
+    for _ in 0..ROW_WITHIN {
+        match wire::head(frames) {
+            Ok(Some(head)) if head.tag == tag::DATA_ROW => return true,
+            Ok(Some(head)) => frames = frames.get(head.size..).unwrap_or_default(),
+            _ => return false,
+        }
+    }
+    false
 }
 
 impl Kept {

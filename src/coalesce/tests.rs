@@ -231,6 +231,24 @@ fn the_key_may_stand_behind_constants() {
 }
 
 #[test]
+fn many_constants_are_no_batch() {
+    let mut play = Play::new();
+    play.list(1, "id", &KEYS);
+    KEYS.iter().for_each(|&key| play.read(2, &[3, key, 1, 4, 1, 5, 9, 2, 6, 5]));
+    assert_eq!(play.end(), [(Class::Proved, 2, 8, Some("1.id".into()))]);
+}
+
+#[test]
+fn what_one_transaction_read_may_be_looped_over_in_the_next() {
+    let mut play = Play::new();
+    play.list(1, "id", &KEYS);
+    (0..5).for_each(|_| play.watch.in_transaction());
+    play.found.extend(play.watch.transaction_ended(&Thresholds::default()));
+    KEYS.iter().for_each(|&key| play.read(2, &[key]));
+    assert_eq!(play.end(), [(Class::Proved, 2, 8, Some("1.id".into()))]);
+}
+
+#[test]
 fn a_transaction_around_the_insert_leaves_a_check_a_check() {
     let mut play = Play::new();
     for key in 0..12 {

@@ -33,6 +33,9 @@ const LONG_PAUSE_US: u64 = 1_000_000;
 /// look-up.
 const RESULTS_AGE_US: u64 = 5_000_000;
 
+/// What asks the same again at this pace or slower waits in between, as no loop does.
+const PACE_US: u64 = 25_000;
+
 /// One shape in a unit.
 #[derive(Debug)]
 pub struct Seen {
@@ -58,6 +61,8 @@ pub struct Seen {
     /// From the first time to the second, per value; and how often a step of that size followed.
     steps: [u32; mark::FIRST],
     even: u32,
+    /// How many values differed from the time before, in all.
+    changes: u32,
     first_us: u64,
     last_us: u64,
 }
@@ -80,6 +85,7 @@ impl Seen {
             all: Vec::new(),
             steps: [0; mark::FIRST],
             even: 0,
+            changes: 0,
             first_us: now_us,
             last_us: now_us,
         }
@@ -109,6 +115,7 @@ impl Seen {
         let pairs = marks.each().iter().zip(self.last.each()).zip(&mut self.steps);
         for ((&mark, &before), step) in pairs {
             let now = mark.wrapping_sub(before);
+            self.changes += u32::from(now != 0);
             if self.count == 2 {
                 *step = now;
             }
@@ -123,9 +130,10 @@ impl Seen {
         self.pipelined * 5 > self.count * 4
     }
 
-    /// It asks for many keys at a time.
+    /// It asks for many keys at a time: many values, of which many change.
     pub fn is_batch(&self, from: u32) -> bool {
-        self.values >= u64::from(from) * u64::from(self.count)
+        let changing = self.changes >= from.min(mark::FIRST as u32) / 2 * self.count.saturating_sub(1);
+        changing && self.values >= u64::from(from) * u64::from(self.count)
     }
 
     /// As a check for uniqueness is, whose row is inserted next.
@@ -136,7 +144,7 @@ impl Seen {
     /// It comes at its own pace and not as fast as an application can.
     pub fn is_poll(&self) -> bool {
         let span = self.last_us.saturating_sub(self.first_us);
-        span > self.time_us * 4 && span / u64::from(self.count.max(1)) >= 10_000
+        span > self.time_us * 4 && span / u64::from(self.count.max(1)) >= PACE_US
     }
 }
 
@@ -257,7 +265,16 @@ impl Watch {
     /// A transaction ended. Returns what the unit came to, if that was its end.
     pub fn transaction_ended(&mut self, thresholds: &Thresholds) -> Vec<Episode> {
         let own = std::mem::take(&mut self.in_transaction) >= OWN_UNIT;
-        if own { self.end(thresholds) } else { Vec::new() }
+        let Some(unit) = self.unit.as_mut().filter(|_| own) else {
+            return Vec::new();
+        };
+        // Objects are often read in one transaction and looked at in the next.
+        let (results, last_us) = (std::mem::take(&mut unit.results), unit.last_us);
+        let ended = self.end(thresholds);
+        if !results.is_empty() {
+            self.unit = Some(Box::new(Unit { results, began_us: last_us, last_us, ..Unit::default() }));
+        }
+        ended
     }
 
     /// A statement ended inside a transaction.

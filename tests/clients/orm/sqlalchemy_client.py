@@ -176,6 +176,15 @@ def redundant(session):
         session.expire_all()
 
 
+@scenario
+def expired(session):
+    """A commit makes every object forget what it knows; each is read again when it is looked at."""
+    facilities = session.scalars(select(Facility).order_by(Facility.name).limit(20)).all()
+    session.commit()
+    for facility in facilities:
+        facility.city
+
+
 def new(at, note=""):
     source = SOURCES[at % len(SOURCES)]
     return EmissionsData(emission_source_id=source, year=2020 + at, amount=at * 0.5, note=f"{STACK} {note}{at}")
