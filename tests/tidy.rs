@@ -76,8 +76,7 @@ const IMPURE_STD: [&str; 13] = [
 ];
 
 /// External crates, by the name in the code, and the rooms that may name them.
-const CRATES: [(&str, &[&str]); 38] = [
-    ("aho_corasick", &["sql"]),
+const CRATES: [(&str, &[&str]); 37] = [
     ("axum", &["admin"]),
     ("base64", &["admin", "auth", "cli"]),
     ("bytes", &["wire"]),

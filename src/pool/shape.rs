@@ -172,6 +172,7 @@ fn note(marks: &mut Marks, text: &[u8], hole: &Hole) {
     };
     match hole.kind {
         HoleKind::Parameter(_) => {}
+        HoleKind::Null => marks.add(mark::NULL),
         HoleKind::String => {
             let inner = value.strip_prefix(b"'").and_then(|value| value.strip_suffix(b"'"));
             marks.add(mark::text(inner.unwrap_or(value)));

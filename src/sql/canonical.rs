@@ -72,6 +72,15 @@ impl<'a> Canonical<'a> {
             return self.after_word(at);
         }
         if token.kind.is_plain() {
+            if token.end - token.start == 1 {
+                let byte = self.text[token.start as usize];
+                if output::is_apart(self.last, token.kind, byte == b'*') {
+                    self.out.push(b' ');
+                }
+                self.out.push(byte);
+                self.last = token.kind as u8;
+                return at + 1;
+            }
             self.put_text(at);
             return at + 1;
         }
@@ -249,7 +258,6 @@ impl<'a> Canonical<'a> {
         let star = text == b"*";
         let before =
             std::mem::replace(&mut self.last, if spaced { output::SPACED } else { token.kind as u8 });
-        self.out.room(text.len());
         if output::is_apart(before, token.kind, star) {
             self.out.push(b' ');
         }
@@ -278,7 +286,6 @@ impl<'a> Canonical<'a> {
     fn put_hole(&mut self, at: usize, kind: HoleKind, quotes: bool) {
         let token = self.tokens[at];
         let before = std::mem::replace(&mut self.last, Kind::Parameter as u8);
-        self.out.room(8);
         if output::is_apart(before, Kind::Parameter, false) {
             self.out.push(b' ');
         }
@@ -296,7 +303,6 @@ impl<'a> Canonical<'a> {
 
     /// Writes an operator that is not in the text.
     pub fn put_operator(&mut self, operator: &[u8]) {
-        self.out.room(operator.len());
         self.out.push(b' ');
         self.out.copy(operator, 0, operator.len());
         self.last = Kind::Operator as u8;
@@ -313,7 +319,6 @@ fn put_unicode_name(out: &mut Output, text: &[u8]) {
     out.copy(b"u&", 0, 2);
     out.copy(text, 2, end);
     if end < text.len() {
-        // As much room was made as the text is long, and this is in it, for there is a blank more at most.
         out.copy(b" uescape ", 0, 9);
         out.copy(text, text.len() - 3, text.len());
     }

@@ -215,7 +215,7 @@ const fn fold(word: u64, length: usize) -> u64 {
 
 /// Eight bytes from `at`, or as many as there are, as a little-endian number.
 #[inline]
-pub fn load(text: &[u8], at: usize) -> u64 {
+fn load(text: &[u8], at: usize) -> u64 {
     match text.get(at..at + 8) {
         Some(bytes) => bytes.try_into().map_or(0, u64::from_le_bytes),
         None => slow(text, at, text.len()),

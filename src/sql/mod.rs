@@ -16,11 +16,9 @@ mod scan;
 pub mod shape;
 pub mod shape_properties;
 #[cfg(test)]
+mod shape_spellings;
+#[cfg(test)]
 mod shape_tests;
-
-use std::sync::LazyLock;
-
-use aho_corasick::{AhoCorasick, MatchKind};
 
 /// What a statement's text lets one expect, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -174,31 +172,51 @@ fn prepare(rest: &[u8]) -> Traits {
     if second.eq_ignore_ascii_case(b"transaction") { Traits::NONE } else { Traits::STATE }
 }
 
-/// Words that matter wherever they stand, since functions and clauses can be anywhere.
-static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(MatchKind::Standard)
-        .build(["advisory", "set_config", "temp", "hold", "u&\""])
-        .expect("five short literal patterns are within every limit of the automaton")
-});
+/// Words that matter wherever they stand, since functions and clauses can be anywhere; and the place of a letter
+/// in each that is rare enough to look for.
+const WORDS: [(&[u8], usize); 5] =
+    [(b"advisory", 2), (b"set_config", 9), (b"temp", 3), (b"hold", 0), (b"u&\"", 1)];
+
+/// For each byte, one more than the place in `WORDS` of the word that it is the rare letter of.
+const RARE: &[u8; 256] = &rare();
+
+const fn rare() -> [u8; 256] {
+    let (mut rare, mut at) = ([0; 256], 0);
+    while at < WORDS.len() {
+        let byte = WORDS[at].0[WORDS[at].1];
+        at += 1;
+        rare[byte as usize] = at as u8;
+        rare[byte.to_ascii_uppercase() as usize] = at as u8;
+    }
+    rare
+}
 
 /// The part of `traits` that does not depend on where a statement starts.
 pub fn words(text: &[u8]) -> Traits {
     let mut found = Traits::NONE;
-    for hit in WORDS.find_iter(text) {
-        let (before, after) = (&text[..hit.start()], &text[hit.end()..]);
-        let counts = match hit.pattern().as_usize() {
-            0 => !starts_with_ignore_case(after, b"_xact"),
-            2 => temporary(before, after),
-            3 => !after.first().is_some_and(|&byte| is_word(byte)) && follows(before, &["with"]),
-            _ => true,
-        };
-        if counts {
-            found = found.with(Traits::STATE);
+    for (at, &byte) in text.iter().enumerate() {
+        let which = RARE[usize::from(byte)];
+        if which != 0 && is_state(text, at, usize::from(which) - 1) {
+            found = Traits::STATE;
         }
     }
     found
+}
+
+/// Whether the word whose rare letter stands at `at` is there, and where it means something.
+fn is_state(text: &[u8], at: usize, which: usize) -> bool {
+    let (word, rare) = WORDS[which];
+    let Some(start) = at.checked_sub(rare).filter(|&start| starts_with_ignore_case(&text[start..], word))
+    else {
+        return false;
+    };
+    let (before, after) = (&text[..start], &text[start + word.len()..]);
+    match which {
+        0 => !starts_with_ignore_case(after, b"_xact"),
+        2 => temporary(before, after),
+        3 => !after.first().is_some_and(|&byte| is_word(byte)) && follows(before, &["with"]),
+        _ => true,
+    }
 }
 
 /// Every `a.b` in the text that could be the name of a custom setting, quoted or not.

@@ -1,7 +1,6 @@
-//! The canonical text while it is written: bytes in a buffer that has room beforehand, so that words go in eight
+//! The canonical text while it is written: bytes in a buffer that has room beforehand, so that words go in many
 //! bytes at a time, and the rule for blanks between tokens. Knows kinds of tokens, and no statements. Pure.
 
-use super::keyword::load;
 use super::lex::Kind;
 use super::shape::Hole;
 
@@ -13,13 +12,20 @@ pub struct Output {
     pub holes: Vec<Hole>,
 }
 
-/// What a token may take besides its own text: blanks, marks, a number, and the rest of eight bytes.
+/// What a token may take besides its own text: a blank, `'$65535'` instead of one byte, the blanks around an escape
+/// character; and behind the last one the rest of sixteen bytes.
+const PER_TOKEN: usize = 10;
 const SLACK: usize = 32;
 
 impl Output {
-    pub fn clear(&mut self) {
+    /// Starts anew, with room for a statement of so many bytes and tokens.
+    pub fn clear(&mut self, length: usize, tokens: usize) {
         self.at = 0;
         self.holes.clear();
+        let needed = length + tokens * PER_TOKEN + SLACK;
+        if needed > self.bytes.len() {
+            self.bytes.resize(needed, 0);
+        }
     }
 
     pub fn text(&self) -> &[u8] {
@@ -32,15 +38,6 @@ impl Output {
 
     pub fn truncate(&mut self, length: usize) {
         self.at = self.at.min(length);
-    }
-
-    /// Makes room for a token of this length.
-    #[inline]
-    pub fn room(&mut self, length: usize) {
-        let needed = self.at + length + SLACK;
-        if needed > self.bytes.len() {
-            self.bytes.resize(needed * 2, 0);
-        }
     }
 
     #[inline]
@@ -61,13 +58,20 @@ impl Output {
         }
     }
 
-    /// Copies a word in lower case.
+    /// Copies a word in lower case, sixteen bytes at a time: what is too much is written over.
     #[inline]
     pub fn lower(&mut self, text: &[u8], start: usize, end: usize) {
         let (mut from, mut to) = (start, self.at);
         while from < end {
-            self.bytes[to..to + 8].copy_from_slice(&lower(load(text, from)).to_le_bytes());
-            (from, to) = (from + 8, to + 8);
+            match (text[from..].first_chunk::<16>(), self.bytes[to..].first_chunk_mut::<16>()) {
+                (Some(&word), Some(place)) => *place = word.map(|byte| byte.to_ascii_lowercase()),
+                _ => {
+                    self.bytes[to..to + end - from].copy_from_slice(&text[from..end]);
+                    self.bytes[to..to + end - from].make_ascii_lowercase();
+                    break;
+                }
+            }
+            (from, to) = (from + 16, to + 16);
         }
         self.at += end - start;
     }
@@ -86,18 +90,6 @@ impl Output {
             unit /= 10;
         }
     }
-}
-
-/// Eight bytes with their ASCII letters in lower case.
-#[inline]
-fn lower(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // Seven bits per byte, so that no sum reaches into the next one.
-    let low = word & (0x7f * ONES);
-    let from_a = low + (0x80 - b'A' as u64) * ONES;
-    let beyond_z = low + (0x80 - b'Z' as u64 - 1) * ONES;
-    let upper = from_a & !beyond_z & !word & (0x80 * ONES);
-    word | upper >> 2
 }
 
 /// Nothing has been written yet.
@@ -147,10 +139,12 @@ mod tests {
 
     #[test]
     fn only_ascii_letters_become_lower_case() {
-        for byte in 0..=255_u8 {
-            let word = u64::from_le_bytes([byte, 0xff, b'Z', byte, b'[', b'@', 0x80, byte]);
-            let expected = word.to_le_bytes().map(|byte| byte.to_ascii_lowercase());
-            assert_eq!(lower(word).to_le_bytes(), expected);
+        let text: Vec<u8> = (0..=255).collect();
+        for (start, end) in [(0, 256), (60, 70), (60, 77), (200, 256), (250, 251)] {
+            let mut output = Output::default();
+            output.clear(end - start, 1);
+            output.lower(&text, start, end);
+            assert_eq!(output.text(), text[start..end].to_ascii_lowercase());
         }
     }
 
@@ -158,7 +152,7 @@ mod tests {
     fn numbers_are_decimal() {
         for number in [0, 9, 10, 99, 100, 101, 9_999, 10_000, 65_535] {
             let mut output = Output::default();
-            output.room(8);
+            output.clear(1, 1);
             output.decimal(number);
             assert_eq!(output.text(), number.to_string().as_bytes());
         }

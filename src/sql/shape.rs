@@ -64,7 +64,9 @@ impl Shaper {
     pub fn shapes(&mut self, text: &[u8], standard_strings: bool, mut each: impl FnMut(Shape<'_>)) {
         let mut lexer = Lexer::new(text, standard_strings);
         while lexer.statement(&mut self.tokens) {
-            self.output.clear();
+            if let [first, .., last] | [first @ last] = self.tokens.as_slice() {
+                self.output.clear((last.end - first.start) as usize, self.tokens.len());
+            }
             Canonical::new(text, &self.tokens, &mut self.output).write();
             let canonical = self.output.text();
             each(Shape { fingerprint: fingerprint::of(canonical), canonical, holes: &self.output.holes });
