@@ -9,7 +9,11 @@ const PLACES: usize = 256;
 
 /// A burst begins after such a pause, and is over within such a time.
 const QUIET_US: u64 = 100_000;
-const BURST_US: u64 = 30_000;
+const BURST_US: u64 = 100_000;
+
+/// For how long a shape's usual rate is remembered; and what is too short a time to tell a rate from, µs.
+const RATE_US: u64 = 60_000_000;
+const RATE_LEAST_US: u64 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
@@ -24,6 +28,9 @@ struct Place {
     switches: u32,
     session: u64,
     time_us: u64,
+    /// How often it was asked before this burst, since when.
+    before: u32,
+    since_us: u64,
 }
 
 /// What is going on at one worker.
@@ -55,6 +62,7 @@ impl Bursts {
             return None;
         }
         let old = std::mem::take(place);
+        let (before, since_us) = if same { old.usual(now_us) } else { (0, now_us) };
         *place = Place {
             fingerprint,
             pool,
@@ -62,6 +70,8 @@ impl Bursts {
             last_us: now_us,
             count: 1,
             session,
+            before,
+            since_us,
             ..Place::default()
         };
         old.judge(thresholds)
@@ -77,17 +87,34 @@ impl Bursts {
 
     /// The bursts that are over by now.
     pub fn sweep(&mut self, now_us: u64, thresholds: &Thresholds) -> Vec<(usize, Episode)> {
-        let over =
-            |place: &&mut Place| place.fingerprint != 0 && now_us.saturating_sub(place.last_us) > QUIET_US;
-        self.0.iter_mut().filter(over).filter_map(|place| std::mem::take(place).judge(thresholds)).collect()
+        let over = |place: &&mut Place| place.count != 0 && now_us.saturating_sub(place.last_us) > QUIET_US;
+        let end = |place: &mut Place| {
+            let ended = place.judge(thresholds);
+            let (before, since_us) = place.usual(now_us);
+            let (fingerprint, pool) = (place.fingerprint, place.pool);
+            *place = Place { fingerprint, pool, before, since_us, ..Place::default() };
+            ended
+        };
+        self.0.iter_mut().filter(over).filter_map(end).collect()
     }
 }
 
 impl Place {
-    fn judge(self, thresholds: &Thresholds) -> Option<(usize, Episode)> {
-        let short = self.last_us.saturating_sub(self.begin_us) <= BURST_US;
+    /// How often it was asked up to the end of this burst, and since when; older times count half.
+    fn usual(&self, now_us: u64) -> (u32, u64) {
+        let (asked, age) = (self.before.saturating_add(self.count), now_us.saturating_sub(self.since_us));
+        if age > RATE_US { (asked / 2, now_us - age / 2) } else { (asked, self.since_us) }
+    }
+
+    /// It came in a short time, from many sessions, and far more often than it usually comes: requests that
+    /// have nothing to do with each other meet by chance as well, and the more so the more there are.
+    fn judge(&self, thresholds: &Thresholds) -> Option<(usize, Episode)> {
+        let span = self.last_us.saturating_sub(self.begin_us);
         let many = self.count >= thresholds.minimum && self.switches + 1 >= thresholds.minimum;
-        (short && many).then_some((
+        let before = self.begin_us.saturating_sub(self.since_us).max(RATE_LEAST_US);
+        let by_chance = f64::from(self.before) / before as f64 * span as f64;
+        let notable = f64::from(self.count) >= 4.5 + 6.0 * by_chance;
+        (span <= BURST_US && many && notable).then_some((
             self.pool,
             Episode {
                 class: Class::Concurrent,
@@ -119,6 +146,27 @@ mod tests {
         let burst = |begin: u64| (0..8).map(move |at| (at, begin + at * 500));
         assert_eq!(play(&burst(1_000_000).collect::<Vec<_>>()), 1);
         assert_eq!(play(&burst(1_000_000).chain(burst(2_000_000)).collect::<Vec<_>>()), 2);
+    }
+
+    #[test]
+    fn visitors_who_meet_by_chance_are_none() {
+        for (rate, seed) in [(1, 1_u64), (3, 2), (20, 3), (60, 4)] {
+            let (mut random, mut now, mut asks) = (seed, 1_000_000_u64, Vec::new());
+            let mut next = || {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (random >> 11) as f64 / (1_u64 << 53) as f64
+            };
+            // Half an hour of requests that come at random.
+            while now < 1_800_000_000 {
+                now += (-(1.0 - next()).ln() * 1_000_000.0 / f64::from(rate)) as u64;
+                asks.push(((next() * 40.0) as u64, now));
+            }
+            assert_eq!(play(&asks), 0, "{rate} a second");
+            // A real burst among them is still seen.
+            asks.extend((0..12).map(|at| (at, now + 200_000 + at * 500)));
+            assert_eq!(play(&asks), 1, "{rate} a second and a burst");
+        }
     }
 
     #[test]

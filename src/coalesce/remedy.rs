@@ -1,8 +1,10 @@
 //! What to change in an application so that a loop goes away, in the words of the library that wrote its
 //! statements. Advice for people: it names relations as the library would by its conventions. Pure.
 
-use super::episode::Class;
+use super::episode;
+use crate::sql::class::Class;
 use crate::sql::dialect::Library;
+use crate::sql::facts::{Facts, Operand, Predicate};
 
 /// What a repeated statement asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,12 +41,34 @@ pub struct From<'a> {
     pub column: &'a str,
 }
 
+impl<'a> Looked<'a> {
+    /// What a statement looks for, by its facts; `None` where they name no table.
+    pub fn by(facts: &'a Facts, parent: Option<From<'a>>) -> Option<Self> {
+        let table = &*facts.tables.first()?.name;
+        let key = |predicate: &&'a Predicate| {
+            let varies = matches!(predicate.operand, Operand::Hole { .. } | Operand::Holes(_));
+            predicate.top && predicate.operator.is_lookup() && varies
+        };
+        let key = facts.predicates.iter().find(key).map_or("id", |predicate| &*predicate.column.column);
+        let foreign = |column: &str| column.ends_with("_id") || (column.len() > 2 && column.ends_with("Id"));
+        let wants = match facts.class {
+            Class::Write => Wants::Write,
+            _ if facts.functions.iter().any(|name| name == "count") => Wants::Count,
+            _ if facts.columns.len() <= 1 && facts.limit.is_some() => Wants::Exists,
+            _ if facts.limit.is_some() && !facts.order.is_empty() && foreign(key) => Wants::Latest,
+            _ if foreign(key) => Wants::Many,
+            _ => Wants::One,
+        };
+        Some(Looked { wants, table, key, parent })
+    }
+}
+
 /// One or two sentences on what to change.
-pub fn of(library: Option<Library>, class: Class, looked: &Looked<'_>) -> String {
+pub fn of(library: Option<Library>, class: episode::Class, looked: &Looked<'_>) -> String {
     match (class, looked.wants) {
-        (Class::WriteLoop, _) | (_, Wants::Write) => writes(library, looked.table),
-        (Class::Redundant, _) => redundant(library),
-        (Class::Concurrent, _) => concurrent(library, looked),
+        (episode::Class::WriteLoop, _) | (_, Wants::Write) => writes(library, looked.table),
+        (episode::Class::Redundant, _) => redundant(library),
+        (episode::Class::Concurrent, _) => concurrent(library, looked),
         (_, Wants::Count | Wants::Exists) => per_parent(library, looked),
         (_, Wants::Latest) => latest(library, looked),
         (_, Wants::One | Wants::Many) => relation(library, looked),
@@ -281,7 +305,9 @@ fn camel(name: &str, mut upper: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::episode::Class;
     use super::*;
+    use crate::sql::facts;
 
     const TO_ONE: Looked<'_> = Looked {
         wants: Wants::One,
@@ -342,6 +368,27 @@ mod tests {
             of(Some(Library::Django), Class::WriteLoop, &TO_ONE).contains("Facility.objects.bulk_create")
         );
         assert!(of(Some(Library::ActiveRecord), Class::Redundant, &TO_ONE).contains("||="));
+    }
+
+    #[test]
+    fn what_is_looked_for_stands_in_the_facts() {
+        for (text, wants, table, key) in [
+            ("select id, name from facilities where id = $1 limit $2", Wants::One, "facilities", "id"),
+            ("select a.id, a.b from books as a where a.author_id = $1", Wants::Many, "books", "author_id"),
+            ("select count(*) from books where author_id = $1", Wants::Count, "books", "author_id"),
+            ("select $1 as a from books where author_id = $2 limit $3", Wants::Exists, "books", "author_id"),
+            (
+                "select id, at from messages where conversation_id = $1 order by at desc limit $2",
+                Wants::Latest,
+                "messages",
+                "conversation_id",
+            ),
+            ("insert into books (a) values ($1)", Wants::Write, "books", "id"),
+        ] {
+            let facts = facts::read(text).unwrap();
+            let looked = Looked::by(&facts, None).unwrap();
+            assert_eq!((looked.wants, looked.table, looked.key), (wants, table, key), "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod control;
 pub mod descriptors;
 pub mod drive;
 pub mod farewell;
+mod finding;
 pub mod greet;
 pub mod hub;
 mod keeping;

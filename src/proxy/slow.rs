@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::drive::Drive;
 use crate::observe::ledger::{Entry, Outcome};
-use crate::observe::slow_log::{Origin, Slow};
+use crate::observe::slow_log::Slow;
 use crate::pool::values::{self, Values};
 use crate::session::account::Done;
 use crate::sql::kind::Kind;
@@ -23,7 +23,7 @@ impl Drive {
             sqlstate: done.sqlstate,
             in_transaction: self.session.status() != TxStatus::Idle,
             over_us: entry.slow_us(),
-            origin: origin(done),
+            origin: done.origin.as_deref().cloned().unwrap_or_default(),
             parameters: done.values.as_ref().map(|values| values.as_slice().into()),
             reads: matches!(done.shape.kind, Kind::Read | Kind::Page),
         };
@@ -37,9 +37,4 @@ impl Drive {
             entry.keep_sample(|| values::describe(values));
         }
     }
-}
-
-/// Where in the application a statement comes from; what its comments say goes here.
-fn origin(_done: &Done) -> Origin {
-    Origin::default()
 }

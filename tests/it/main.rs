@@ -19,6 +19,7 @@ mod frames;
 mod ledger;
 mod lexer;
 mod login;
+mod nplus1;
 mod operate;
 mod pgweir;
 mod probing;

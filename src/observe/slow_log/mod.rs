@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use self::settings::SlowLogSettings;
 use super::ledger::{Entry, Outcome};
+use crate::sql::comment::Origin;
 
 /// Statements that may wait for the writer. It takes a thousand in some milliseconds; at 20 KB each with the
 /// largest values this is 20 MB at most.
@@ -33,19 +34,11 @@ pub struct Slow {
     pub in_transaction: bool,
     /// What it was compared with, µs.
     pub over_us: u64,
-    pub origin: Origin,
+    pub origin: Origin<'static>,
     /// Values of parameters and literals, where the settings allow to keep them; `None` in it is NULL.
     pub parameters: Option<Box<[Option<Box<str>>]>>,
     /// It only reads, as far as its first word tells.
     pub reads: bool,
-}
-
-/// Where in the application a statement comes from, as its comments say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origin {
-    pub route: Option<String>,
-    pub action: Option<String>,
-    pub traceparent: Option<String>,
 }
 
 /// What became of slow statements.
@@ -154,7 +147,7 @@ mod tests {
             sqlstate: None,
             in_transaction: false,
             over_us: 1_000_000,
-            origin: Origin { route: Some("/cart".to_owned()), ..Origin::default() },
+            origin: Origin { route: Some("/cart".into()), ..Origin::default() },
             parameters: None,
             reads: true,
         }
