@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::drive::Drive;
 use super::worker::Worker;
+use crate::coalesce::column;
 use crate::coalesce::episode::{Class, Episode};
 use crate::observe::findings::Met;
 use crate::pool::lend::Pool;
 use crate::pool::shape::Shape;
 use crate::session::account::{Done, Notes};
+use crate::sql::kind::Kind;
 use crate::wire::server::TxStatus;
 
 impl Drive {
@@ -26,13 +28,17 @@ impl Drive {
             let (shape, pool) = (&ask.shape, number(&self.pool));
             let what = (shape.fingerprint, shape.kind);
             let ended = self.watch.asked(what, &ask.marks, ask.at_us, &thresholds);
+            self.report(ended);
+            // Every session pings its connection, and opens transactions; only reads can be asked together.
+            if !matches!(shape.kind, Kind::Read | Kind::Page) {
+                continue;
+            }
             let burst = self.worker.bursts.borrow_mut().asked(
                 (pool, shape.fingerprint),
                 self.control.id,
                 ask.at_us,
                 &thresholds,
             );
-            self.report(ended);
             if let Some((pool, episode)) = burst {
                 self.worker.report_burst(pool, episode);
             }
@@ -120,8 +126,10 @@ impl Worker {
             return;
         };
         let parent = episode.parent.as_ref().and_then(|parent| {
-            let column = parent.name.clone().unwrap_or_else(|| format!("column {}", parent.column + 1));
-            Some((parent.fingerprint, text(parent.fingerprint)?, column))
+            let text = text(parent.fingerprint)?;
+            let named = parent.name.clone().or_else(|| column::name(&text, parent.column));
+            let column = named.unwrap_or_else(|| format!("column {}", parent.column + 1));
+            Some((parent.fingerprint, text, column))
         });
         drop(interner);
         let met = Met {

@@ -223,9 +223,11 @@ impl Session {
     }
 }
 
-/// Marks of the parameters, behind those of the values in the text.
+/// Marks of the parameters, and behind them those of the values in the text, which are rarely the key when
+/// there are parameters.
 #[inline]
-fn marks_of(bind: Bind<'_>, mut marks: Marks) -> Marks {
+fn marks_of(bind: Bind<'_>, text: Marks) -> Marks {
+    let mut marks = Marks::default();
     // A message that is cut or wrong is the server's to refuse.
     let _ = bind.each_value(|value, binary| {
         marks.add(match value {
@@ -234,6 +236,7 @@ fn marks_of(bind: Bind<'_>, mut marks: Marks) -> Marks {
             Some(value) => mark::text(value),
         });
     });
+    marks.append(&text);
     marks
 }
 
