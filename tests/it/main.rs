@@ -16,6 +16,7 @@ mod faults;
 mod frames;
 mod lexer;
 mod login;
+mod nplus1;
 mod operate;
 mod pgweir;
 mod queues;
