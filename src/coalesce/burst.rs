@@ -15,6 +15,11 @@ const BURST_US: u64 = 100_000;
 const RATE_US: u64 = 60_000_000;
 const RATE_LEAST_US: u64 = 1_000_000;
 
+/// So many are a burst at first sight, fewer when another one was seen not longer ago than this. With both,
+/// chance makes less than one finding a month of a shape, however often it comes.
+const SURE: f64 = 8.0;
+const AGAIN_US: u64 = 600_000_000;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     /// 0: empty.
@@ -31,6 +36,8 @@ struct Place {
     /// How often it was asked before this burst, since when.
     before: u32,
     since_us: u64,
+    /// When the last burst was, sure or not; 0: none.
+    burst_us: u64,
 }
 
 /// What is going on at one worker.
@@ -62,18 +69,9 @@ impl Bursts {
             return None;
         }
         let old = std::mem::take(place);
-        let (before, since_us) = if same { old.usual(now_us) } else { (0, now_us) };
-        *place = Place {
-            fingerprint,
-            pool,
-            begin_us: now_us,
-            last_us: now_us,
-            count: 1,
-            session,
-            before,
-            since_us,
-            ..Place::default()
-        };
+        let known =
+            if same { old.rest(now_us, thresholds) } else { Place { since_us: now_us, ..Place::default() } };
+        *place = Place { fingerprint, pool, begin_us: now_us, last_us: now_us, count: 1, session, ..known };
         old.judge(thresholds)
     }
 
@@ -90,9 +88,7 @@ impl Bursts {
         let over = |place: &&mut Place| place.count != 0 && now_us.saturating_sub(place.last_us) > QUIET_US;
         let end = |place: &mut Place| {
             let ended = place.judge(thresholds);
-            let (before, since_us) = place.usual(now_us);
-            let (fingerprint, pool) = (place.fingerprint, place.pool);
-            *place = Place { fingerprint, pool, before, since_us, ..Place::default() };
+            *place = place.rest(now_us, thresholds);
             ended
         };
         self.0.iter_mut().filter(over).filter_map(end).collect()
@@ -100,21 +96,38 @@ impl Bursts {
 }
 
 impl Place {
-    /// How often it was asked up to the end of this burst, and since when; older times count half.
-    fn usual(&self, now_us: u64) -> (u32, u64) {
+    /// What is remembered when this burst is over. Older times count half.
+    fn rest(&self, now_us: u64, thresholds: &Thresholds) -> Place {
         let (asked, age) = (self.before.saturating_add(self.count), now_us.saturating_sub(self.since_us));
-        if age > RATE_US { (asked / 2, now_us - age / 2) } else { (asked, self.since_us) }
+        let (before, since_us) =
+            if age > RATE_US { (asked / 2, now_us - age / 2) } else { (asked, self.since_us) };
+        let burst_us = if self.excess(thresholds).is_some() { self.last_us } else { self.burst_us };
+        Place {
+            fingerprint: self.fingerprint,
+            pool: self.pool,
+            before,
+            since_us,
+            burst_us,
+            ..Place::default()
+        }
     }
 
-    /// It came in a short time, from many sessions, and far more often than it usually comes: requests that
-    /// have nothing to do with each other meet by chance as well, and the more so the more there are.
-    fn judge(&self, thresholds: &Thresholds) -> Option<(usize, Episode)> {
+    /// How many more they were than chance explains, if it may have been a burst: it came in a short time, from
+    /// many sessions, and far more often than it usually comes. Requests that have nothing to do with each other
+    /// meet as well, and the more so the more there are.
+    fn excess(&self, thresholds: &Thresholds) -> Option<f64> {
         let span = self.last_us.saturating_sub(self.begin_us);
         let many = self.count >= thresholds.minimum && self.switches + 1 >= thresholds.minimum;
         let before = self.begin_us.saturating_sub(self.since_us).max(RATE_LEAST_US);
         let by_chance = f64::from(self.before) / before as f64 * span as f64;
-        let notable = f64::from(self.count) >= 4.5 + 6.0 * by_chance;
-        (span <= BURST_US && many && notable).then_some((
+        let excess = f64::from(self.count) - 6.0 * by_chance;
+        (span <= BURST_US && many && excess >= 4.5).then_some(excess)
+    }
+
+    fn judge(&self, thresholds: &Thresholds) -> Option<(usize, Episode)> {
+        let excess = self.excess(thresholds)?;
+        let again = self.burst_us > 0 && self.begin_us.saturating_sub(self.burst_us) <= AGAIN_US;
+        (again || excess >= SURE).then_some((
             self.pool,
             Episode {
                 class: Class::Concurrent,
@@ -146,6 +159,13 @@ mod tests {
         let burst = |begin: u64| (0..8).map(move |at| (at, begin + at * 500));
         assert_eq!(play(&burst(1_000_000).collect::<Vec<_>>()), 1);
         assert_eq!(play(&burst(1_000_000).chain(burst(2_000_000)).collect::<Vec<_>>()), 2);
+    }
+
+    #[test]
+    fn a_small_burst_is_one_when_it_comes_again() {
+        let burst = |begin: u64| (0..6).map(move |at| (at, begin + at * 500));
+        assert_eq!(play(&burst(1_000_000).collect::<Vec<_>>()), 0);
+        assert_eq!(play(&burst(1_000_000).chain(burst(60_000_000)).collect::<Vec<_>>()), 1);
     }
 
     #[test]
