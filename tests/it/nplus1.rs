@@ -172,23 +172,29 @@ fn score(
         assert!(happened >= least, "{database}: {happened} statements were seen, and {least} must be");
         let findings = found.get(&database).map_or(&[][..], Vec::as_slice);
         score.add(scenario, loops, findings);
+        score.look_at_names(scenario, expected.stacks[stack].library.as_deref(), findings);
     }
     score
 }
 
 fn judge(scores: &[(String, Score)]) {
     let mut table = format!(
-        "\n{:<22} {:>8} {:>6} {:>6} {:>8} {:>6} {:>10} {:>6}\n",
-        "stack", "expected", "found", "right", "missing", "extra", "sequential", "proved"
+        "\n{:<22} {:>8} {:>6} {:>6} {:>8} {:>6} {:>10} {:>6} {:>6} {:>8}\n",
+        "stack",
+        "expected",
+        "found",
+        "right",
+        "missing",
+        "extra",
+        "sequential",
+        "proved",
+        "named",
+        "remedied"
     );
     let mut sum = Score::default();
     for (stack, score) in scores {
         score.row(&mut table, stack);
-        sum.expected += score.expected;
-        sum.found += score.found;
-        sum.right += score.right;
-        sum.sequential += score.sequential;
-        sum.proved += score.proved;
+        sum.merge(score);
     }
     sum.row(&mut table, "all");
     let percent = |part: usize, whole: usize| part as f64 * 100.0 / whole.max(1) as f64;
@@ -205,6 +211,8 @@ fn judge(scores: &[(String, Score)]) {
     std::io::Write::write_all(&mut std::io::stderr(), table.as_bytes()).unwrap();
     assert!(sum.expected > 0, "nothing was played");
     assert!(precision >= 99.0 && recall >= 98.0 && proved >= 95.0, "{table}");
+    assert!(percent(sum.named, sum.found) >= 90.0, "libraries are not recognised:\n{table}");
+    assert!(percent(sum.remedied, sum.found) >= 90.0, "there is no remedy:\n{table}");
 }
 
 /// Writes what each library's statements look like, for those who recognise libraries by them; only when asked

@@ -18,7 +18,8 @@ pub struct Expected {
 
 #[derive(Deserialize)]
 pub struct Stack {
-    pub library: String,
+    /// What its statements must be recognised as; none: as nobody's.
+    pub library: Option<String>,
     pub command: Vec<String>,
     /// Scenarios that this stack cannot play.
     #[serde(default)]
@@ -80,6 +81,9 @@ pub struct Score {
     pub right: usize,
     pub sequential: usize,
     pub proved: usize,
+    /// Findings that name the right library, and a remedy.
+    pub named: usize,
+    pub remedied: usize,
     pub remarks: Vec<String>,
 }
 
@@ -87,7 +91,7 @@ impl Score {
     pub fn row(&self, table: &mut String, name: &str) {
         let _ = writeln!(
             table,
-            "{name:<22} {:>8} {:>6} {:>6} {:>8} {:>6} {:>10} {:>6}",
+            "{name:<22} {:>8} {:>6} {:>6} {:>8} {:>6} {:>10} {:>6} {:>6} {:>8}",
             self.expected,
             self.found,
             self.right,
@@ -95,7 +99,34 @@ impl Score {
             self.found - self.right,
             self.sequential,
             self.proved,
+            self.named,
+            self.remedied,
         );
+    }
+
+    /// Adds up.
+    pub fn merge(&mut self, other: &Score) {
+        self.expected += other.expected;
+        self.found += other.found;
+        self.right += other.right;
+        self.sequential += other.sequential;
+        self.proved += other.proved;
+        self.named += other.named;
+        self.remedied += other.remedied;
+    }
+
+    /// Looks whether findings name the library that wrote their statements, and what to change.
+    pub fn look_at_names(&mut self, scenario: &str, library: Option<&str>, findings: &[Value]) {
+        for finding in findings {
+            let named = finding["library"].as_str();
+            self.remedied += usize::from(finding["remedy"].is_string());
+            if named == library {
+                self.named += 1;
+            } else {
+                let statement = text(finding, "statement");
+                self.remarks.push(format!("{scenario}: taken for {named:?}: {statement:.120}"));
+            }
+        }
     }
 
     /// Compares what a scenario should have and what it has.
