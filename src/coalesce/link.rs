@@ -21,6 +21,8 @@ pub struct Kept {
     pub serial: u32,
     /// Whether a way led through it.
     used: bool,
+    /// There was more of it than is kept.
+    cut: bool,
     bytes: usize,
     /// Given up when it has become columns.
     frames: Vec<u8>,
@@ -40,7 +42,8 @@ impl Results {
         if !parts.iter().any(|part| has_row(part)) {
             return;
         }
-        let bytes = parts.iter().map(|part| part.len()).sum::<usize>().min(BYTES_MAX);
+        let whole = parts.iter().map(|part| part.len()).sum::<usize>();
+        let (bytes, cut) = (whole.min(BYTES_MAX), whole >= BYTES_MAX);
         let mut own = self.kept.iter().enumerate().filter(|(_, kept)| kept.fingerprint == fingerprint);
         let mut old = match (own.next(), own.next()) {
             (Some((at, _)), Some(_)) => self.kept.remove(at),
@@ -56,7 +59,7 @@ impl Results {
         }
         self.serial += 1;
         let (serial, used) = (self.serial, false);
-        self.kept.push_back(Kept { fingerprint, serial, used, bytes, frames, columns: None });
+        self.kept.push_back(Kept { fingerprint, serial, used, cut, bytes, frames, columns: None });
     }
 
     fn bytes(&self) -> usize {
@@ -97,8 +100,12 @@ fn has_row(mut frames: &[u8]) -> bool {
 
 impl Kept {
     fn columns(&mut self) -> &Columns {
-        let frames = &mut self.frames;
-        self.columns.get_or_insert_with(|| Columns::read(&std::mem::take(frames)))
+        let (frames, bytes) = (&mut self.frames, &mut self.bytes);
+        self.columns.get_or_insert_with(|| {
+            let columns = Columns::read(&std::mem::take(frames));
+            *bytes = columns.weight();
+            columns
+        })
     }
 }
 
@@ -112,6 +119,8 @@ pub struct Link {
     /// Which of the statement's values it is.
     pub value: usize,
     pub hits: u32,
+    /// Values behind the last row that was kept of a longer result: what held so long is taken to go on.
+    beyond: u32,
     misses: u32,
     /// Hits on the last row of the parent's result, as pages have that start where the last one ended.
     pub last_row_hits: u32,
@@ -123,6 +132,9 @@ pub struct Link {
 /// Ways followed at the same time, and misses after which one is given up.
 const LINKS_MAX: usize = 6;
 const MISSES_MAX: u32 = 3;
+
+/// Rows met in order before a way is followed past the end of what is kept of its result.
+const HITS_BEYOND: u32 = 10;
 
 /// How often a statement without a way is looked up anew.
 const SEARCHES_MAX: u8 = 12;
@@ -142,6 +154,10 @@ impl Links {
         }
         self.links.retain_mut(|link| {
             if link.advance(marks, results) {
+                return true;
+            }
+            if link.is_beyond(results) {
+                link.beyond += 1;
                 return true;
             }
             link.misses += 1;
@@ -185,6 +201,7 @@ impl Links {
                         name,
                         value,
                         hits,
+                        beyond: 0,
                         misses: 0,
                         last_row_hits,
                         serial,
@@ -202,7 +219,8 @@ impl Links {
 
     /// The way that explains most of `count` repetitions, if it explains nine of ten.
     pub fn best(&self, count: u32) -> Option<&Link> {
-        let explains = |link: &&Link| link.hits >= 3 && link.hits * 10 >= count.saturating_sub(1) * 9;
+        let explains =
+            |link: &&Link| link.hits >= 3 && (link.hits + link.beyond) * 10 >= count.saturating_sub(1) * 9;
         // Columns that keys live in come before those that share values with them by chance.
         let key = |link: &Link| {
             link.name
@@ -228,6 +246,17 @@ impl Link {
         true
     }
 
+    /// Whether it has come to the end of what is kept of a longer result.
+    fn is_beyond(&self, results: &mut Results) -> bool {
+        let mut own = results.kept.iter_mut().filter(|kept| kept.serial == self.serial && kept.cut);
+        self.hits >= HITS_BEYOND
+            && own.next().is_some_and(|kept| {
+                let rows = kept.columns().rows();
+                // Rows without a key, and those whose key came before, were passed over.
+                self.next + rows / 8 + 2 >= rows
+            })
+    }
+
     /// Where the present value stands further down in the column, or in a newer result of the parent: which
     /// result, the row behind it, and whether it is the last.
     fn find(&self, marks: &Marks, results: &mut Results) -> Option<(u32, usize, bool)> {
@@ -247,5 +276,21 @@ impl Link {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+impl Results {
+    pub fn weight(&self) -> usize {
+        let columns = |kept: &Kept| kept.columns.as_ref().map_or(0, Columns::weight);
+        self.kept.iter().map(|kept| size_of::<Kept>() + kept.frames.capacity() + columns(kept)).sum()
+    }
+}
+
+#[cfg(test)]
+impl Links {
+    pub fn weight(&self) -> usize {
+        let name = |link: &Link| link.name.as_ref().map_or(0, String::capacity);
+        self.links.capacity() * size_of::<Link>() + self.links.iter().map(name).sum::<usize>()
     }
 }

@@ -85,6 +85,15 @@ fn a_loop_over_a_result_is_proved() {
 }
 
 #[test]
+fn a_loop_over_more_rows_than_are_kept_is_proved() {
+    let mut play = Play::new();
+    let keys: Vec<i64> = (0..900).map(|at| 10_000 + at * 7_919 % 5_003).collect();
+    play.list(1, "author_id", &keys);
+    keys.iter().for_each(|&key| play.read(2, &[key]));
+    assert_eq!(play.end(), [(Class::Proved, 2, 900, Some("1.author_id".into()))]);
+}
+
+#[test]
 fn a_loop_that_skips_rows_and_has_a_limit_is_proved() {
     let mut play = Play::new();
     play.list(1, "id", &KEYS);
@@ -313,6 +322,32 @@ fn a_marker_ends_the_unit() {
         play.query(9, Kind::Marker, &[], (0, &[]));
     }
     assert_eq!(play.end(), []);
+}
+
+/// As wide and as many as makes the most of every bound: 16 columns of short values in many results, and many
+/// shapes whose values come from all of them.
+#[test]
+fn a_session_holds_no_more_than_64_kib() {
+    let row = |key: i64| {
+        let mut row = Vec::new();
+        reply::frame(&mut row, tag::DATA_ROW, |out| {
+            out.extend_from_slice(b"\0\x10");
+            (0..16).for_each(|_| {
+                out.extend_from_slice(b"\0\0\0\x01");
+                out.push(b'0' + (key % 10) as u8);
+            });
+        });
+        row
+    };
+    let wide: Vec<u8> = (0..400).flat_map(row).collect();
+    let (mut play, mut most) = (Play::new(), 0);
+    for round in 0..200 {
+        let shape = round % 40;
+        play.query(shape, Kind::Read, &[round as i64 % 10; 8], (400, &wide));
+        play.watch.part(&wide);
+        most = most.max(play.watch.weight());
+    }
+    assert!((32 * 1024..=64 * 1024).contains(&most), "{most} bytes");
 }
 
 proptest::proptest! {

@@ -9,7 +9,7 @@ use crate::sql::kind::Kind;
 use crate::sql::mark::{self, Marks};
 
 /// Shapes followed in one unit; a request with more has other worries than a loop.
-const SHAPES_MAX: usize = 32;
+const SHAPES_MAX: usize = 24;
 
 /// Statements of one unit whose values are kept, four bytes each, to tell how many differ.
 const MARKS_MAX: usize = 768;
@@ -346,5 +346,20 @@ impl Unit {
             seen.all.push(marks.all);
         }
         self.last = Some(place);
+    }
+}
+
+#[cfg(test)]
+impl Watch {
+    /// Bytes of memory that are held, about.
+    pub fn weight(&self) -> usize {
+        let Some(unit) = &self.unit else {
+            return 0;
+        };
+        let seen = |seen: &Seen| size_of::<Seen>() + seen.all.capacity() * 4 + seen.links.weight();
+        size_of::<Unit>()
+            + unit.part.capacity()
+            + unit.results.weight()
+            + unit.shapes.iter().map(seen).sum::<usize>()
     }
 }
