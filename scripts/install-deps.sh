@@ -42,6 +42,7 @@ if [ "$purpose" = test ]; then
     if ! has java || ! java --list-modules 2>/dev/null | grep -q '^jdk.compiler@'; then
         want default-jdk-headless
     fi
+    { has ruby && ruby -e 'require "pg"; require "active_record"' 2>/dev/null; } || want ruby-pg ruby-activerecord
     [ -e /usr/share/java/postgresql.jar ] || want libpostgresql-jdbc-java
     { has pg_config && [ -e "$(pg_config --includedir)/libpq-fe.h" ]; } || want libpq-dev
 fi

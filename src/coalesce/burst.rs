@@ -9,7 +9,16 @@ const PLACES: usize = 256;
 
 /// A burst begins after such a pause, and is over within such a time.
 const QUIET_US: u64 = 100_000;
-const BURST_US: u64 = 30_000;
+const BURST_US: u64 = 100_000;
+
+/// For how long a shape's usual rate is remembered; and what is too short a time to tell a rate from, µs.
+const RATE_US: u64 = 60_000_000;
+const RATE_LEAST_US: u64 = 1_000_000;
+
+/// So many are a burst at first sight, fewer when another one was seen not longer ago than this. With both,
+/// chance makes less than one finding a month of a shape, however often it comes.
+const SURE: f64 = 8.0;
+const AGAIN_US: u64 = 600_000_000;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
@@ -24,6 +33,11 @@ struct Place {
     switches: u32,
     session: u64,
     time_us: u64,
+    /// How often it was asked before this burst, since when.
+    before: u32,
+    since_us: u64,
+    /// When the last burst was, sure or not; 0: none.
+    burst_us: u64,
 }
 
 /// What is going on at one worker.
@@ -55,15 +69,9 @@ impl Bursts {
             return None;
         }
         let old = std::mem::take(place);
-        *place = Place {
-            fingerprint,
-            pool,
-            begin_us: now_us,
-            last_us: now_us,
-            count: 1,
-            session,
-            ..Place::default()
-        };
+        let known =
+            if same { old.rest(now_us, thresholds) } else { Place { since_us: now_us, ..Place::default() } };
+        *place = Place { fingerprint, pool, begin_us: now_us, last_us: now_us, count: 1, session, ..known };
         old.judge(thresholds)
     }
 
@@ -77,17 +85,49 @@ impl Bursts {
 
     /// The bursts that are over by now.
     pub fn sweep(&mut self, now_us: u64, thresholds: &Thresholds) -> Vec<(usize, Episode)> {
-        let over =
-            |place: &&mut Place| place.fingerprint != 0 && now_us.saturating_sub(place.last_us) > QUIET_US;
-        self.0.iter_mut().filter(over).filter_map(|place| std::mem::take(place).judge(thresholds)).collect()
+        let over = |place: &&mut Place| place.count != 0 && now_us.saturating_sub(place.last_us) > QUIET_US;
+        let end = |place: &mut Place| {
+            let ended = place.judge(thresholds);
+            *place = place.rest(now_us, thresholds);
+            ended
+        };
+        self.0.iter_mut().filter(over).filter_map(end).collect()
     }
 }
 
 impl Place {
-    fn judge(self, thresholds: &Thresholds) -> Option<(usize, Episode)> {
-        let short = self.last_us.saturating_sub(self.begin_us) <= BURST_US;
+    /// What is remembered when this burst is over. Older times count half.
+    fn rest(&self, now_us: u64, thresholds: &Thresholds) -> Place {
+        let (asked, age) = (self.before.saturating_add(self.count), now_us.saturating_sub(self.since_us));
+        let (before, since_us) =
+            if age > RATE_US { (asked / 2, now_us - age / 2) } else { (asked, self.since_us) };
+        let burst_us = if self.excess(thresholds).is_some() { self.last_us } else { self.burst_us };
+        Place {
+            fingerprint: self.fingerprint,
+            pool: self.pool,
+            before,
+            since_us,
+            burst_us,
+            ..Place::default()
+        }
+    }
+
+    /// How many more they were than chance explains, if it may have been a burst: it came in a short time, from
+    /// many sessions, and far more often than it usually comes. Requests that have nothing to do with each other
+    /// meet as well, and the more so the more there are.
+    fn excess(&self, thresholds: &Thresholds) -> Option<f64> {
+        let span = self.last_us.saturating_sub(self.begin_us);
         let many = self.count >= thresholds.minimum && self.switches + 1 >= thresholds.minimum;
-        (short && many).then_some((
+        let before = self.begin_us.saturating_sub(self.since_us).max(RATE_LEAST_US);
+        let by_chance = f64::from(self.before) / before as f64 * span as f64;
+        let excess = f64::from(self.count) - 6.0 * by_chance;
+        (span <= BURST_US && many && excess >= 4.5).then_some(excess)
+    }
+
+    fn judge(&self, thresholds: &Thresholds) -> Option<(usize, Episode)> {
+        let excess = self.excess(thresholds)?;
+        let again = self.burst_us > 0 && self.begin_us.saturating_sub(self.burst_us) <= AGAIN_US;
+        (again || excess >= SURE).then_some((
             self.pool,
             Episode {
                 class: Class::Concurrent,
@@ -119,6 +159,34 @@ mod tests {
         let burst = |begin: u64| (0..8).map(move |at| (at, begin + at * 500));
         assert_eq!(play(&burst(1_000_000).collect::<Vec<_>>()), 1);
         assert_eq!(play(&burst(1_000_000).chain(burst(2_000_000)).collect::<Vec<_>>()), 2);
+    }
+
+    #[test]
+    fn a_small_burst_is_one_when_it_comes_again() {
+        let burst = |begin: u64| (0..6).map(move |at| (at, begin + at * 500));
+        assert_eq!(play(&burst(1_000_000).collect::<Vec<_>>()), 0);
+        assert_eq!(play(&burst(1_000_000).chain(burst(60_000_000)).collect::<Vec<_>>()), 1);
+    }
+
+    #[test]
+    fn visitors_who_meet_by_chance_are_none() {
+        for (rate, seed) in [(1, 1_u64), (3, 2), (20, 3), (60, 4)] {
+            let (mut random, mut now, mut asks) = (seed, 1_000_000_u64, Vec::new());
+            let mut next = || {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (random >> 11) as f64 / (1_u64 << 53) as f64
+            };
+            // Half an hour of requests that come at random.
+            while now < 1_800_000_000 {
+                now += (-(1.0 - next()).ln() * 1_000_000.0 / f64::from(rate)) as u64;
+                asks.push(((next() * 40.0) as u64, now));
+            }
+            assert_eq!(play(&asks), 0, "{rate} a second");
+            // A real burst among them is still seen.
+            asks.extend((0..12).map(|at| (at, now + 200_000 + at * 500)));
+            assert_eq!(play(&asks), 1, "{rate} a second and a burst");
+        }
     }
 
     #[test]

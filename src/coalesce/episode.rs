@@ -89,12 +89,12 @@ pub fn judge(seen: &Seen, shapes: &[Seen], thresholds: &Thresholds) -> Option<Ep
         Some(Episode { class, fingerprint, count, distinct, time_us, parent })
     };
     match seen.kind {
-        Kind::Write
-            if distinct >= thresholds.distinct && !seen.is_pipelined() && !seen.is_batch(BATCH * 8) =>
+        Kind::Insert | Kind::Write
+            if distinct >= thresholds.distinct && !seen.is_pipelined() && !seen.is_bulk_insert() =>
         {
             episode(Class::WriteLoop, None)
         }
-        Kind::Read => {
+        Kind::Read | Kind::Page => {
             let link = seen.links.best(seen.count);
             if is_pagination(seen, link) || seen.is_batch(BATCH) {
                 return None;
@@ -104,7 +104,7 @@ pub fn judge(seen: &Seen, shapes: &[Seen], thresholds: &Thresholds) -> Option<Ep
                     Parent { fingerprint: link.parent, column: link.column, name: link.name.clone() };
                 return episode(class_of(seen, link, shapes), Some(parent));
             }
-            if seen.is_check_before_write() || seen.is_pipelined() {
+            if seen.is_check_before_write() || seen.is_pipelined() || seen.is_paged() {
                 return None;
             }
             let enough = seen.count >= thresholds.counted || seen.time_us >= thresholds.total_us;

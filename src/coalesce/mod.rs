@@ -2,6 +2,7 @@
 //! it saw; it changes none of them. Pure: statements, rows and the time come in, episodes come out.
 
 pub mod burst;
+pub mod column;
 pub mod episode;
 pub mod link;
 pub mod remedy;

@@ -5,7 +5,7 @@ use crate::wire::server::{columns, tag};
 use crate::wire::{self, HEADER};
 
 /// Bytes of one result that are kept; a page of 50 to 200 rows fits.
-pub const BYTES_MAX: usize = 16 * 1024;
+pub const BYTES_MAX: usize = 12 * 1024;
 
 /// Rows and columns that are looked at.
 const ROWS_MAX: usize = 1_000;
@@ -58,6 +58,12 @@ impl Columns {
                 }));
             }
         }
+    }
+
+    /// Bytes of memory, about.
+    pub fn weight(&self) -> usize {
+        let values: usize = self.values.iter().map(Vec::capacity).sum();
+        values * size_of::<Cell>() + self.names.iter().map(|name| name.capacity() + 24).sum::<usize>()
     }
 
     pub fn rows(&self) -> usize {

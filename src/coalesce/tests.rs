@@ -85,6 +85,15 @@ fn a_loop_over_a_result_is_proved() {
 }
 
 #[test]
+fn a_loop_over_more_rows_than_are_kept_is_proved() {
+    let mut play = Play::new();
+    let keys: Vec<i64> = (0..900).map(|at| 10_000 + at * 7_919 % 5_003).collect();
+    play.list(1, "author_id", &keys);
+    keys.iter().for_each(|&key| play.read(2, &[key]));
+    assert_eq!(play.end(), [(Class::Proved, 2, 900, Some("1.author_id".into()))]);
+}
+
+#[test]
 fn a_loop_that_skips_rows_and_has_a_limit_is_proved() {
     let mut play = Play::new();
     play.list(1, "id", &KEYS);
@@ -169,6 +178,14 @@ fn look_alikes_stay_quiet() {
     }
     assert_eq!(poller.end(), []);
 
+    let mut bulk = Play::new();
+    (0..12).for_each(|key| bulk.query(1, Kind::Insert, &[key * 13, key], (10, &[])));
+    assert_eq!(bulk.end(), []);
+
+    let mut offset = Play::new();
+    (0..14).for_each(|page| offset.query(1, Kind::Page, &[10, page * 10], (10, &rows("id", &KEYS))));
+    assert_eq!(offset.end(), []);
+
     let mut pings = Play::new();
     (0..50).for_each(|_| pings.query(1, Kind::Marker, &[1], (1, &[])));
     assert_eq!(pings.end(), []);
@@ -186,6 +203,153 @@ fn a_pause_ends_the_unit() {
     assert_eq!(play.end(), []);
 }
 
+#[test]
+fn the_results_of_an_inner_loop_do_not_push_out_those_of_the_outer() {
+    let mut play = Play::new();
+    play.list(1, "id", &KEYS);
+    for key in KEYS {
+        let inner: Vec<i64> = (1..4).map(|at| key * 1000 + at * at).collect();
+        play.query(2, Kind::Read, &[key], (3, &rows("id", &inner)));
+        for key in inner {
+            let innermost: Vec<i64> = (1..4).map(|at| key * 1000 + at * at).collect();
+            play.query(3, Kind::Read, &[key], (3, &rows("id", &innermost)));
+            innermost.iter().for_each(|&key| play.query(4, Kind::Read, &[key], (2, &rows("id", &[1, 2]))));
+        }
+    }
+    let found = play.end();
+    for (shape, count) in [(2, 8), (3, 24), (4, 72)] {
+        let parent = Some(format!("{}.id", shape - 1));
+        assert!(found.iter().any(|f| (f.1, f.2, &f.3) == (shape, count, &parent)), "{shape}: {found:?}");
+    }
+}
+
+#[test]
+fn a_constant_offset_does_not_hide_a_loop() {
+    let mut play = Play::new();
+    play.list(1, "id", &KEYS);
+    KEYS.iter().for_each(|&key| play.query(2, Kind::Page, &[key, 1, 0], (1, &[])));
+    assert_eq!(play.end(), [(Class::Proved, 2, 8, Some("1.id".into()))]);
+}
+
+#[test]
+fn the_key_may_stand_behind_constants() {
+    let mut play = Play::new();
+    play.list(1, "id", &KEYS);
+    KEYS.iter().for_each(|&key| play.read(2, &[1, 1, 1, 1, key]));
+    assert_eq!(play.end(), [(Class::Proved, 2, 8, Some("1.id".into()))]);
+}
+
+#[test]
+fn many_constants_are_no_batch() {
+    let mut play = Play::new();
+    play.list(1, "id", &KEYS);
+    KEYS.iter().for_each(|&key| play.read(2, &[3, key, 1, 4, 1, 5, 9, 2, 6, 5]));
+    assert_eq!(play.end(), [(Class::Proved, 2, 8, Some("1.id".into()))]);
+}
+
+#[test]
+fn what_one_transaction_read_may_be_looped_over_in_the_next() {
+    let mut play = Play::new();
+    play.list(1, "id", &KEYS);
+    (0..5).for_each(|_| play.watch.in_transaction());
+    play.found.extend(play.watch.transaction_ended(&Thresholds::default()));
+    KEYS.iter().for_each(|&key| play.read(2, &[key]));
+    assert_eq!(play.end(), [(Class::Proved, 2, 8, Some("1.id".into()))]);
+}
+
+#[test]
+fn a_transaction_around_the_insert_leaves_a_check_a_check() {
+    let mut play = Play::new();
+    for key in 0..12 {
+        play.query(1, Kind::Page, &[key * 17], (0, &[]));
+        play.query(9, Kind::Other, &[], (0, &[]));
+        play.query(2, Kind::Insert, &[key], (1, &[]));
+        play.query(8, Kind::Other, &[], (0, &[]));
+    }
+    assert_eq!(play.end(), [(Class::WriteLoop, 2, 12, None)]);
+}
+
+#[test]
+fn begin_in_the_same_flush_is_no_pipeline() {
+    let (mut play, thresholds) = (Play::new(), Thresholds::default());
+    for key in 0..12 {
+        play.now += 300;
+        play.watch.asked((9, Kind::Other), &values(&[]), play.now, &thresholds);
+        play.watch.asked((2, Kind::Insert), &values(&[key]), play.now, &thresholds);
+        play.watch.answered(9, 0, 100, &[], play.now + 100);
+        play.watch.answered(2, 1, 100, &[], play.now + 200);
+    }
+    assert_eq!(play.end(), [(Class::WriteLoop, 2, 12, None)]);
+
+    let mut pipeline = Play::new();
+    pipeline.now += 300;
+    for key in 0..12 {
+        pipeline.watch.asked((2, Kind::Insert), &values(&[key]), pipeline.now, &thresholds);
+    }
+    (0..12).for_each(|_| pipeline.watch.answered(2, 1, 100, &[], pipeline.now));
+    assert_eq!(pipeline.end(), []);
+}
+
+#[test]
+fn a_client_may_think_before_a_loop_and_within_one() {
+    let mut play = Play::new();
+    play.list(1, "id", &KEYS);
+    play.now += 400_000;
+    for (at, &key) in KEYS.iter().enumerate() {
+        play.now += if at == 4 { 200_000 } else { 0 };
+        play.read(2, &[key]);
+    }
+    assert_eq!(play.end(), [(Class::Proved, 2, 8, Some("1.id".into()))]);
+}
+
+#[test]
+fn requests_of_a_slow_application_stay_apart() {
+    let mut play = Play::new();
+    for key in 0..30 {
+        play.now += 120_000;
+        play.read(1, &[key * 17]);
+        play.now += 8_000;
+        play.read(2, &[key * 17]);
+    }
+    assert_eq!(play.end(), []);
+}
+
+#[test]
+fn a_marker_ends_the_unit() {
+    let mut play = Play::new();
+    for key in KEYS.iter().chain(&KEYS) {
+        play.read(1, &[*key]);
+        play.query(9, Kind::Marker, &[], (0, &[]));
+    }
+    assert_eq!(play.end(), []);
+}
+
+/// As wide and as many as makes the most of every bound: 16 columns of short values in many results, and many
+/// shapes whose values come from all of them.
+#[test]
+fn a_session_holds_no_more_than_64_kib() {
+    let row = |key: i64| {
+        let mut row = Vec::new();
+        reply::frame(&mut row, tag::DATA_ROW, |out| {
+            out.extend_from_slice(b"\0\x10");
+            (0..16).for_each(|_| {
+                out.extend_from_slice(b"\0\0\0\x01");
+                out.push(b'0' + (key % 10) as u8);
+            });
+        });
+        row
+    };
+    let wide: Vec<u8> = (0..400).flat_map(row).collect();
+    let (mut play, mut most) = (Play::new(), 0);
+    for round in 0..200 {
+        let shape = round % 40;
+        play.query(shape, Kind::Read, &[round as i64 % 10; 8], (400, &wide));
+        play.watch.part(&wide);
+        most = most.max(play.watch.weight());
+    }
+    assert!((32 * 1024..=64 * 1024).contains(&most), "{most} bytes");
+}
+
 proptest::proptest! {
     #[test]
     fn whatever_comes_stays_within_bounds(
@@ -193,7 +357,7 @@ proptest::proptest! {
     ) {
         let mut play = Play::new();
         for (shape, kind, key, list) in steps {
-            let kind = [Kind::Read, Kind::Page, Kind::Write, Kind::Marker, Kind::Other][usize::from(kind)];
+            let kind = [Kind::Read, Kind::Page, Kind::Insert, Kind::Marker, Kind::Other][usize::from(kind)];
             let frames = if list { rows("id", &[key, key + 1]) } else { Vec::new() };
             play.query(shape, kind, &[key], (if list { 2 } else { 1 }, &frames));
         }

@@ -9,6 +9,9 @@ use crate::observe::findings::Finding;
 use crate::observe::story;
 use crate::proxy::Running;
 
+/// The page's name towards the database.
+const NAME: &str = "demo-page";
+
 /// Rows on the page.
 const PAGE: usize = 150;
 
@@ -31,20 +34,9 @@ const JOINED: &str = "SELECT \"emission_sources\".\"id\", \"emission_sources\".\
 /// # Errors
 /// A sentence when a query fails or pgweir does not see the loop.
 pub async fn chapter(pooled: &Config, running: &Running) -> Result<String, String> {
-    let mut pooled = pooled.clone();
-    let (client, connection) =
-        pooled.application_name("demo-page").connect(NoTls).await.map_err(|error| explain(&error))?;
-    let connection = tokio::spawn(connection);
-    // Once to warm caches, once to be measured.
-    load_page(&client).await?;
-    let looped = load_page(&client).await?;
-    rows(&client, JOINED).await?;
-    let begun = Instant::now();
-    rows(&client, JOINED).await?;
-    let joined = begun.elapsed();
-    drop(client);
-    // The connection's own task ends with its client, and then pgweir knows that too.
-    let _ = connection.await;
+    // Once to warm caches, once to be measured; each page is a visit of its own.
+    visit(pooled).await?;
+    let (looped, joined) = visit(pooled).await?;
     let finding = find(running).await?;
     Ok(format!(
         "A page as an ORM loads it: one query for {PAGE} emission sources, then one for the facility of each.\n  \
@@ -55,6 +47,22 @@ pub async fn chapter(pooled: &Config, running: &Running) -> Result<String, Strin
         joined.as_secs_f64() * 1e3,
         story::of(&[finding], 1)
     ))
+}
+
+/// Loads the page both ways on a connection of its own: how long the loop took, and the join.
+async fn visit(pooled: &Config) -> Result<(Duration, Duration), String> {
+    let mut pooled = pooled.clone();
+    let (client, connection) =
+        pooled.application_name(NAME).connect(NoTls).await.map_err(|error| explain(&error))?;
+    let connection = tokio::spawn(connection);
+    let looped = load_page(&client).await?;
+    let begun = Instant::now();
+    rows(&client, JOINED).await?;
+    let joined = begun.elapsed();
+    drop(client);
+    // The connection's own task ends with its client, and then pgweir knows that too.
+    let _ = connection.await;
+    Ok((looped, joined))
 }
 
 async fn load_page(client: &Client) -> Result<Duration, String> {
@@ -82,7 +90,7 @@ async fn rows(client: &Client, query: &str) -> Result<Vec<String>, String> {
 async fn find(running: &Running) -> Result<Finding, String> {
     let begun = Instant::now();
     loop {
-        let found = running.findings().into_iter().find(|finding| finding.application == "demo-page");
+        let found = running.findings().into_iter().find(|finding| finding.application == NAME);
         match found {
             Some(finding) => return Ok(finding),
             None if begun.elapsed() > PATIENCE => {

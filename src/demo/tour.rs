@@ -215,6 +215,9 @@ async fn compare(upstream: &Upstream, listen: SocketAddr) -> Result<Vec<Comparis
     Ok(comparisons)
 }
 
+/// The pool's connections: neither the direct clients' nor those of pgweir's own questions.
+const POOLED: &str = "application_name NOT IN ('pgweir-demo-direct', 'pgweir probe')";
+
 /// Directly, and through pgweir. pgweir's own idle connections may bear any client's name, but never the
 /// name that only direct clients use.
 fn ways(upstream: &Upstream, listen: SocketAddr) -> [Way; 2] {
@@ -228,7 +231,7 @@ fn ways(upstream: &Upstream, listen: SocketAddr) -> [Way; 2] {
         .password(&upstream.password)
         .dbname(&upstream.database)
         .application_name(POOLED_NAME);
-    let pooled = Way { config, counted: "application_name <> 'pgweir-demo-direct'" };
+    let pooled = Way { config, counted: POOLED };
     [direct, pooled]
 }
 

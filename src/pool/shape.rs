@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::values::{self, Values};
 use crate::observe::ledger::Entry;
+use crate::sql::comment::{self, Origin};
 use crate::sql::dialect::{self, Library};
 use crate::sql::kind::{self, Kind};
 use crate::sql::mark::{self, Marks};
@@ -24,6 +25,8 @@ pub struct Shape {
     pub kind: Kind,
     /// Who wrote it, by the style of the first text of this shape.
     pub library: Option<Library>,
+    /// Where in the application the last one with a comment came from; the shell fills it in.
+    pub origin: RefCell<Option<Rc<Origin<'static>>>>,
     /// Where its calls are counted; the shell fills it in.
     pub entry: RefCell<Option<Arc<Entry>>>,
 }
@@ -35,6 +38,8 @@ pub struct Known {
     pub shapes: Shapes,
     /// Of the values in the text itself.
     pub marks: Marks,
+    /// What its comments say.
+    pub origin: Option<Rc<Origin<'static>>>,
     /// These values, where somebody wants them and the text is one statement.
     pub values: Option<Rc<Values>>,
     /// The text itself, under the same condition.
@@ -168,6 +173,10 @@ impl Reader {
                 seen.holes.iter().for_each(|hole| keep(kept, text, hole));
             }
         });
+        if shaper.first_comment.is_some() {
+            let origin = comment::at(text, shaper.first_comment, shaper.last_comment);
+            known.origin = (!origin.is_empty()).then(|| Rc::new(origin.into_owned()));
+        }
         if matches!(known.shapes, Shapes::Several(_)) {
             known.values = None;
         }
@@ -197,6 +206,7 @@ fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>, sent: &[u8]) -> Rc<
         kind: kind::of(&text),
         library: dialect::of(sent),
         text: text.into(),
+        origin: RefCell::default(),
         entry: RefCell::default(),
     });
     shapes.insert(seen.fingerprint, shape.clone());

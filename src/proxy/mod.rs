@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod drive;
 mod explaining;
 pub mod farewell;
+mod finding;
 pub mod greet;
 pub mod hub;
 mod keeping;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::drive::Drive;
 use crate::observe::ledger::{Entry, Outcome};
-use crate::observe::slow_log::{Origin, Slow};
+use crate::observe::slow_log::Slow;
 use crate::pool::values::{self, Values};
 use crate::session::account::Done;
 use crate::wire::server::TxStatus;
@@ -22,7 +22,7 @@ impl Drive {
             sqlstate: done.sqlstate,
             in_transaction: self.session.status() != TxStatus::Idle,
             verdict: entry.slow(),
-            origin: origin(done),
+            origin: done.origin.as_deref().cloned().unwrap_or_default(),
             parameters: done.values.as_ref().map(|values| values.as_slice().into()),
             original: done.original.as_deref().map(|original| (original.text.clone(), original.literals)),
             search_path: self.search_path(),
@@ -43,9 +43,4 @@ impl Drive {
             entry.keep_sample(|| values::describe(values));
         }
     }
-}
-
-/// Where in the application a statement comes from; what its comments say goes here.
-fn origin(_done: &Done) -> Origin {
-    Origin::default()
 }

@@ -6,13 +6,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::drive::Drive;
 use super::worker::Worker;
-use crate::coalesce::episode::{Class, Episode};
+use crate::coalesce::episode::Episode;
 use crate::coalesce::unit::Watch;
-use crate::observe::findings::Met;
 use crate::pool::lend::Pool;
-use crate::pool::shape::Shape;
 use crate::session::account::{Done, Notes};
-use crate::sql::dialect::Library;
+use crate::sql::kind::Kind;
 use crate::wire::server::TxStatus;
 
 /// Sessions that a worker watches at the same time. Each holds at most 64 KiB while it is at work, and
@@ -36,15 +34,24 @@ impl Drive {
         }
         for ask in notes.asks.drain(..) {
             let (shape, pool) = (&ask.shape, number(&self.pool));
-            let what = (shape.fingerprint, shape.kind);
-            let ended = self.watch.asked(what, &ask.marks, ask.at_us, &thresholds);
+            let silent = ask.origin.as_ref().is_some_and(|origin| origin.silence);
+            if ask.origin.is_some() {
+                shape.origin.borrow_mut().clone_from(&ask.origin);
+            }
+            // Nothing is made of a statement that its own comment silences.
+            let kind = if silent { Kind::Other } else { shape.kind };
+            let ended = self.watch.asked((shape.fingerprint, kind), &ask.marks, ask.at_us, &thresholds);
+            self.report(ended);
+            // Every session pings its connection, and opens transactions; only reads can be asked together.
+            if !matches!(kind, Kind::Read | Kind::Page) {
+                continue;
+            }
             let burst = self.worker.bursts.borrow_mut().asked(
                 (pool, shape.fingerprint),
                 self.control.id,
                 ask.at_us,
                 &thresholds,
             );
-            self.report(ended);
             if let Some((pool, episode)) = burst {
                 self.worker.report_burst(pool, episode);
             }
@@ -141,63 +148,9 @@ impl Worker {
             self.report(&pool, "", &episode);
         }
     }
-
-    /// Notes an episode, and says so once for each finding.
-    fn report(&self, pool: &Pool, application: &str, episode: &Episode) {
-        let interner = pool.interner.borrow();
-        let Some(shape) = interner.reader.shape(episode.fingerprint) else {
-            return;
-        };
-        let text =
-            |fingerprint| interner.reader.shape(fingerprint).map(|shape: &Rc<Shape>| shape.text.to_string());
-        let (statement, library) = (shape.text.to_string(), shape.library);
-        let parent = episode.parent.as_ref().and_then(|parent| {
-            let column = parent.name.clone().unwrap_or_else(|| format!("column {}", parent.column + 1));
-            Some((parent.fingerprint, text(parent.fingerprint)?, column))
-        });
-        drop(interner);
-        let met = Met {
-            class: episode.class.label(),
-            proved: episode.class.is_proved(),
-            group: group(episode.class),
-            database: pool.database.clone(),
-            user: pool.user.clone(),
-            application: application.to_owned(),
-            fingerprint: episode.fingerprint,
-            statement,
-            parent,
-            n: episode.count.into(),
-            time_us: episode.time_us,
-            now_s: self.unix_s(),
-            library: library.map(Library::name),
-            ..Met::default()
-        };
-        if let Some(new) = self.hub.registry.findings.note(met) {
-            tracing::info!(
-                id = new.id,
-                class = new.class,
-                database = new.database,
-                n = new.last_n,
-                statement = new.statement,
-                parent = new.parent.as_deref().unwrap_or_default(),
-                column = new.column.as_deref().unwrap_or_default(),
-                "N+1: a statement is repeated in a loop; pgweir report nplus1 shows more"
-            );
-        }
-    }
 }
 
 /// Tells the pools of a worker apart.
 fn number(pool: &Pool) -> usize {
     Arc::as_ptr(&pool.counters).addr()
-}
-
-/// Classes that one loop may be of at different times, depending on how much of it was seen.
-fn group(class: Class) -> &'static str {
-    match class {
-        Class::Proved | Class::Nested | Class::Interleaved | Class::Counted => "loop",
-        Class::Redundant => "redundant",
-        Class::WriteLoop => "write",
-        Class::Concurrent => "concurrent",
-    }
 }

@@ -10,6 +10,7 @@ use super::{Desk, Session};
 use crate::pool::settings::PoolMode;
 use crate::pool::shape::{Known, Original, Shape, Shapes};
 use crate::pool::values::{self, Values};
+use crate::sql::comment::Origin;
 use crate::sql::mark::{self, Marks};
 use crate::wire::client::Bind;
 use crate::wire::server::tag;
@@ -20,6 +21,7 @@ pub struct Ask {
     pub shape: Rc<Shape>,
     pub marks: Marks,
     pub at_us: u64,
+    pub origin: Option<Rc<Origin<'static>>>,
 }
 
 /// A statement that was answered, or a part of its answer.
@@ -40,6 +42,7 @@ pub struct Done {
     /// Its values and its own text, where some setting wants them.
     pub values: Option<Rc<Values>>,
     pub original: Option<Rc<Original>>,
+    pub origin: Option<Rc<Origin<'static>>>,
 }
 
 /// What a step has to tell. The shell empties it after each.
@@ -150,7 +153,8 @@ impl Session {
             return;
         };
         if !again {
-            desk.notes.asks.push(Ask { shape: shape.clone(), marks, at_us: desk.now_us });
+            let (shape, origin) = (shape.clone(), known.origin.clone());
+            desk.notes.asks.push(Ask { shape, marks, at_us: desk.now_us, origin });
         }
         let waited_us = u32::try_from(std::mem::take(&mut self.account.waited_us)).unwrap_or(u32::MAX);
         if let Some(item) = self.exchange.queue.back_mut() {
@@ -177,8 +181,11 @@ impl Session {
         let started = asked.map_or(0, |asked| asked.at_us).max(account.ended_us);
         account.ended_us = desk.now_us;
         account.part += 1;
-        let Some((asked, shape)) = asked
-            .and_then(|asked| Some((asked, asked.known.as_ref()?.shapes.get(part)?)))
+        let Some((asked, known, shape)) = asked
+            .and_then(|asked| {
+                let known = asked.known.as_ref()?;
+                Some((asked, known, known.shapes.get(part)?))
+            })
             .filter(|_| desk.interner.reader.on)
         else {
             return;
@@ -199,7 +206,8 @@ impl Session {
             server_us: desk.now_us.saturating_sub(started),
             sqlstate: failed,
             values: asked.values.clone(),
-            original: asked.known.as_ref().and_then(|known| known.original.clone()),
+            original: known.original.clone(),
+            origin: known.origin.clone(),
         });
     }
 
@@ -239,9 +247,11 @@ impl Session {
     }
 }
 
-/// Marks of the parameters, behind those of the values in the text.
+/// Marks of the parameters, and behind them those of the values in the text, which are rarely the key when
+/// there are parameters.
 #[inline]
-fn marks_of(bind: Bind<'_>, mut marks: Marks) -> Marks {
+fn marks_of(bind: Bind<'_>, text: Marks) -> Marks {
+    let mut marks = Marks::default();
     // A message that is cut or wrong is the server's to refuse.
     let _ = bind.each_value(|value, binary| {
         marks.add(match value {
@@ -250,6 +260,7 @@ fn marks_of(bind: Bind<'_>, mut marks: Marks) -> Marks {
             Some(value) => mark::text(value),
         });
     });
+    marks.append(&text);
     marks
 }
 

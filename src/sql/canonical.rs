@@ -271,8 +271,9 @@ impl<'a> Canonical<'a> {
             Kind::Operator if text == b"!=" => self.out.copy(b"<>", 0, 2),
             Kind::Quoted if text[0] != b'"' => put_unicode_name(self.out, text),
             Kind::Integer => {
-                // Between sign and digits there may be white space.
-                let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+                // Between sign and digits there may be white space; digits may be those of `0x1f` and `1_000`.
+                let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
+                let digits = text.iter().rev().take_while(is_digit).count();
                 if !text[0].is_ascii_digit() {
                     self.out.push(text[0]);
                 }

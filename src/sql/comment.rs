@@ -59,6 +59,37 @@ pub fn at<'a>(text: &'a [u8], first: Option<(u32, u32)>, last: Option<(u32, u32)
 }
 
 impl<'a> Origin<'a> {
+    /// Nothing was said.
+    pub fn is_empty(&self) -> bool {
+        *self == Origin::default()
+    }
+
+    /// The same without the text that it was read from.
+    pub fn into_owned(self) -> Origin<'static> {
+        let owned = |value: Option<Cow<'a, str>>| value.map(|value| Cow::Owned(value.into_owned()));
+        Origin {
+            route: owned(self.route),
+            controller: owned(self.controller),
+            action: owned(self.action),
+            application: owned(self.application),
+            traceparent: owned(self.traceparent),
+            silence: self.silence,
+        }
+    }
+
+    /// The place in the application, for people: `/books (books#index)`.
+    pub fn place(&self) -> Option<String> {
+        let action = match (&self.controller, &self.action) {
+            (Some(controller), Some(action)) => Some(format!("{controller}#{action}")),
+            (one, other) => one.as_ref().or(other.as_ref()).map(ToString::to_string),
+        };
+        match (&self.route, action) {
+            (Some(route), Some(action)) => Some(format!("{route} ({action})")),
+            (Some(route), None) => Some(route.to_string()),
+            (None, action) => action,
+        }
+    }
+
     fn take(&mut self, key: &str, value: &'a str, encoded: bool, fallback: &mut Option<Cow<'a, str>>) {
         let place = match key {
             "route" => &mut self.route,

@@ -8,8 +8,11 @@ pub enum Kind {
     Read,
     /// A read of one page among many: its place in the whole is a value.
     Page,
+    /// Adds rows.
+    Insert,
+    /// Changes or removes rows.
     Write,
-    /// A question to the session or a ping: an application's pool takes the connection back, or tries it.
+    /// A ping, or what cleans a session up: an application's pool tries the connection, or takes it back.
     Marker,
     /// Opens or closes a transaction, or something that no loop is made of.
     #[default]
@@ -26,15 +29,31 @@ pub fn of(canonical: &str) -> Kind {
             }
             let has = |word: &str| canonical.split(' ').any(|part| part == word);
             match (has("from"), has("offset")) {
+                // What libraries ask of the catalog is not the application's to change.
+                (true, _) if is_of_catalog(canonical) => Kind::Other,
+                // A function may do anything, and no one value is looked up with it.
+                (false, _) if canonical.contains('(') => Kind::Other,
                 (false, _) => Kind::Marker,
                 (true, true) => Kind::Page,
                 (true, false) => Kind::Read,
             }
         }
-        "insert" | "update" | "delete" | "merge" => Kind::Write,
-        "discard" | "reset" | "show" => Kind::Marker,
+        "insert" => Kind::Insert,
+        "update" | "delete" | "merge" => Kind::Write,
+        "discard" | "reset" => Kind::Marker,
+        // A pool cleans up with it what it takes back. To a savepoint is another matter.
+        "rollback" if canonical == first => Kind::Marker,
         _ => Kind::Other,
     }
+}
+
+/// It reads system tables.
+fn is_of_catalog(canonical: &str) -> bool {
+    let words: Vec<&str> = canonical.split([' ', '(', ',']).filter(|word| !word.is_empty()).collect();
+    words.windows(2).any(|pair| {
+        matches!(pair[0], "from" | "join")
+            && (pair[1].starts_with("pg_") || pair[1].starts_with("information_schema."))
+    })
 }
 
 #[cfg(test)]
@@ -50,9 +69,16 @@ mod tests {
             ("select $1", Kind::Marker),
             ("with x as (delete from t returning a) select a from x", Kind::Write),
             ("select a into u from t", Kind::Other),
-            ("insert into t values ($1)", Kind::Write),
+            ("select nextval($1)", Kind::Other),
+            ("select a.attname from (select indrelid from pg_index) i", Kind::Other),
+            ("select typname from pg_catalog.pg_type where oid = $1", Kind::Other),
+            ("select exists (select * from t where a = $1)", Kind::Read),
+            ("insert into t values ($1)", Kind::Insert),
+            ("update t set a = $1", Kind::Write),
             ("discard all", Kind::Marker),
             ("begin", Kind::Other),
+            ("rollback", Kind::Marker),
+            ("rollback to savepoint a", Kind::Other),
             ("", Kind::Other),
         ] {
             assert_eq!(of(text), expected, "{text}");

@@ -13,8 +13,8 @@ pub struct Marks {
     pub first: [u32; FIRST],
 }
 
-/// A look-up has one key, or a key of a few columns, and perhaps a limit.
-pub const FIRST: usize = 4;
+/// A look-up has one key, or a key of a few columns, and perhaps a limit and some constants.
+pub const FIRST: usize = 8;
 
 impl Marks {
     #[inline]
@@ -24,6 +24,18 @@ impl Marks {
         }
         self.count = self.count.saturating_add(1);
         self.all = (self.all.rotate_left(5) ^ mark).wrapping_mul(0x9e37_79b1);
+    }
+
+    /// Puts other values behind these.
+    #[inline]
+    pub fn append(&mut self, other: &Marks) {
+        if other.count == 0 {
+            return;
+        }
+        other.each().iter().for_each(|&mark| self.add(mark));
+        // Values that are not kept count all the same.
+        self.count = self.count.saturating_add(other.count - other.each().len() as u16);
+        self.all = (self.all.rotate_left(5) ^ other.all).wrapping_mul(0x9e37_79b1);
     }
 
     /// Marks of single values, as far as they are kept.
@@ -43,7 +55,7 @@ pub fn text(value: &[u8]) -> u32 {
     {
         return of_integer(number);
     }
-    if value.len() == 36
+    if matches!(value.len(), 36 | 32)
         && let Some(uuid) = uuid(value)
     {
         return of_bytes(&uuid);
@@ -96,16 +108,19 @@ fn integer(value: &[u8]) -> Option<i64> {
     Some(if negative { -number } else { number })
 }
 
+/// With dashes, or without as psycopg writes it.
 fn uuid(value: &[u8]) -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
-    let mut digits = value.iter().enumerate().filter(|&(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-    let dashed = [8, 13, 18, 23].iter().all(|&at| value[at] == b'-');
+    let with_dashes = value.len() == 36;
+    let dashed = |at: usize| with_dashes && matches!(at, 8 | 13 | 18 | 23);
+    let mut digits = value.iter().enumerate().filter(|&(at, _)| !dashed(at));
     for byte in &mut bytes {
         let high = (*digits.next()?.1 as char).to_digit(16)?;
         let low = (*digits.next()?.1 as char).to_digit(16)?;
         *byte = (high << 4 | low) as u8;
     }
-    dashed.then_some(bytes)
+    let right = value.iter().enumerate().all(|(at, &byte)| !dashed(at) || byte == b'-');
+    right.then_some(bytes)
 }
 
 #[cfg(test)]
@@ -130,6 +145,7 @@ mod tests {
         let bytes: [u8; 16] = std::array::from_fn(|at| at as u8 * 17);
         assert_eq!(text(b"00112233-4455-6677-8899-aabbccddeeff"), binary(&bytes));
         assert_eq!(text(b"00112233-4455-6677-8899-AABBCCDDEEFF"), binary(&bytes));
+        assert_eq!(text(b"00112233445566778899aabbccddeeff"), binary(&bytes));
         assert_ne!(text(b"00112233-4455-6677-8899_aabbccddeeff"), binary(&bytes));
     }
 
@@ -140,6 +156,10 @@ mod tests {
         [2, 1].into_iter().for_each(|mark| two.add(mark));
         assert_ne!(one.all, two.all);
         assert_eq!(one.each(), [1, 2]);
+        let mut many = Marks::default();
+        (0..40).for_each(|mark| many.add(mark));
+        one.append(&many);
+        assert_eq!((one.count, one.each()), (42, &[1, 2, 0, 1, 2, 3, 4, 5][..]));
     }
 
     proptest::proptest! {

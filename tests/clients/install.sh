@@ -24,6 +24,8 @@ need 'command -v npm' npm
 need 'java --list-modules | grep -q jdk.compiler' default-jdk-headless
 need 'test -e /usr/share/java/postgresql.jar' libpostgresql-jdbc-java
 need 'command -v perl' perl-base
+need "ruby -e 'require %(pg)'" ruby-pg
+need "ruby -e 'require %(active_record)'" ruby-activerecord
 if [ "${#packages[@]}" -gt 0 ]; then
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
     echo "install.sh: missing: ${packages[*]} (Debian names). Install them and run this again." >&2
@@ -56,14 +58,26 @@ node_packages() {
   # The packages are plain JavaScript: their install scripts have nothing to do.
   (cd "$cache/node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
 }
+# Prisma's client is generated from the schema; the engine that changes databases is not needed, nor fetched.
+orm_packages() {
+  mkdir -p "$cache/orm"
+  cp "$here/orm/package.json" "$here/orm/package-lock.json" "$here/orm/schema.prisma" "$cache/orm/"
+  (cd "$cache/orm" && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error &&
+    PRISMA_SCHEMA_ENGINE_BINARY=/bin/true CHECKPOINT_DISABLE=1 npx --no-install prisma generate --schema schema.prisma > prisma.log 2>&1 ||
+    { cat prisma.log >&2; exit 1; })
+}
 c_client() {
   mkdir -p "$cache/c"
   gcc -std=gnu11 -O1 -g -Wall -Wextra -Werror -I"$(pg_config --includedir)" c/libpq_client.c c/pipeline.c c/talk.c \
     -o "$cache/c/libpq_client" -L"$(pg_config --libdir)" -lpq -pthread
 }
 
+# Most of this is waiting for the network, while the Rust client below is work for the processor.
+step orm 'orm/package-lock.json orm/schema.prisma' orm_packages &
+orm=$!
 step python python/requirements.txt python_packages
 step node node/package-lock.json node_packages
 step c 'c/libpq_client.c c/pipeline.c c/talk.c c/talk.h' c_client
 step rust 'rust/Cargo.lock rust/Cargo.toml rust/src/talk.rs rust/src/tokio_postgres_client.rs rust/src/sqlx_client.rs' \
   env CARGO_TARGET_DIR="$cache/rust" cargo build --locked --quiet --manifest-path rust/Cargo.toml
+wait "$orm"

@@ -122,7 +122,7 @@ fn differences(direct: &[&str], through: &[&str]) -> Vec<String> {
 }
 
 /// Installs the drivers once per test binary; `install.sh` itself does only what is missing.
-fn install() {
+pub fn install() {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     let done = DONE.get_or_init(|| {
         let run = Command::new(clients_dir().join("install.sh")).output().map_err(|e| e.to_string())?;
@@ -136,7 +136,7 @@ fn install() {
     }
 }
 
-fn clients_dir() -> PathBuf {
+pub fn clients_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 

@@ -9,7 +9,7 @@ use pgweir::sql::shape::Shaper;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::cluster::{APP_USER, batch, connect, prepare};
+use crate::cluster::{APP_USER, ask, batch, connect, prepare};
 use crate::pgweir::Pgweir;
 use crate::support::{http, psql};
 
@@ -44,8 +44,15 @@ async fn calls_and_rows_are_those_of_pg_stat_statements() {
     }
     let ours = ledger(&weir);
     let theirs = statements(&cluster).await;
+    let version: u32 = ask(&cluster.url("postgres"), "SHOW server_version_num").parse().unwrap();
+    let version = version / 10_000;
     assert!(ours.len() >= 20, "{ours:#?}");
     for (fingerprint, (calls, rows, text)) in &ours {
+        if text.contains("as in_parts") && version < 16 {
+            // Until 16 it counts only the rows of a portal's last part.
+            assert_eq!((*calls, *rows), (60, 60 * 25), "{text}");
+            continue;
+        }
         let (their_calls, their_rows, _) = theirs.get(fingerprint).cloned().unwrap_or_default();
         assert_eq!((calls, rows), (&their_calls, &their_rows), "pgweir left, PostgreSQL right: {text}");
     }
@@ -103,7 +110,8 @@ async fn by_prepared_statements(client: &Client, id: i32) {
 /// A portal that is read in three parts, one that is left after its first, and an SQL cursor.
 async fn in_parts(client: &mut Client) {
     let transaction = client.transaction().await.unwrap();
-    let portal = transaction.bind("SELECT id FROM facilities WHERE id <= $1", &[&25]).await.unwrap();
+    let portal =
+        transaction.bind("SELECT id AS in_parts FROM facilities WHERE id <= $1", &[&25]).await.unwrap();
     for expected in [10, 10, 5] {
         assert_eq!(transaction.query_portal(&portal, 10).await.unwrap().len(), expected);
     }
@@ -121,7 +129,9 @@ async fn with_errors(client: &Client, id: i32) {
     client.simple_query(&format!("SELECT id / 0 FROM facilities WHERE id = {id}")).await.unwrap_err();
     client.simple_query("SELECT nothing FROM nowhere").await.unwrap_err();
     client
-        .simple_query(&format!("SELECT {id} AS before; SELECT 1 / 0 AS fails; SELECT 2 AS never"))
+        .simple_query(
+            "SELECT min(id) FROM facilities; SELECT 1 / 0 FROM facilities; SELECT max(id) FROM facilities",
+        )
         .await
         .unwrap_err();
     client.query("SELECT 10 / $1::int AS divided", &[&0]).await.unwrap_err();

@@ -20,6 +20,7 @@ mod kept;
 mod ledger;
 mod lexer;
 mod login;
+mod nplus1;
 mod operate;
 mod pgweir;
 mod probing;

@@ -67,7 +67,9 @@ fn loops(kind: Kind) -> &'static str {
             "a read: counts as a loop when it comes again and again with other values in one unit of work"
         }
         Kind::Page => "a page of a larger result: coming again with another offset makes no loop",
-        Kind::Write => "a write: counts as a write loop when it comes again and again in one unit of work",
+        Kind::Insert | Kind::Write => {
+            "a write: counts as a write loop when it comes again and again in one unit of work"
+        }
         Kind::Marker => "a question to the session or a ping: makes no loop, and marks where work begins",
         Kind::Other => "no loop is made of it",
     }

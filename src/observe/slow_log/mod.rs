@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use self::settings::SlowLogSettings;
 use self::threshold::Verdict;
 use super::ledger::{Entry, Outcome};
+use crate::sql::comment::Origin;
 
 /// Statements that may wait for the writer. It takes a thousand in some milliseconds; at 20 KB each with the
 /// largest values this is 20 MB at most.
@@ -34,21 +35,13 @@ pub struct Slow {
     pub in_transaction: bool,
     /// What it was compared with, and why.
     pub verdict: Verdict,
-    pub origin: Origin,
+    pub origin: Origin<'static>,
     /// Values of parameters and literals, where the settings allow to keep them; `None` in it is NULL.
     pub parameters: Option<Box<[Option<Box<str>>]>>,
     /// The text as it was sent, and how many of `parameters` are literals of it; under the same condition.
     pub original: Option<(Box<str>, usize)>,
     /// The session's, as the setting is written; `None`: the server's default.
     pub search_path: Option<Box<str>>,
-}
-
-/// Where in the application a statement comes from, as its comments say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origin {
-    pub route: Option<String>,
-    pub action: Option<String>,
-    pub traceparent: Option<String>,
 }
 
 /// What became of slow statements.
@@ -157,7 +150,7 @@ mod tests {
             sqlstate: None,
             in_transaction: false,
             verdict: Verdict { over_us: 1_000_000, rule: None },
-            origin: Origin { route: Some("/cart".to_owned()), ..Origin::default() },
+            origin: Origin { route: Some("/cart".into()), ..Origin::default() },
             parameters: None,
             original: None,
             search_path: None,

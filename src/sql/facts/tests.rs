@@ -295,7 +295,7 @@ fn three_ways_to_classify_agree() {
         let (by_words, found) = (class::of(text), facts(text));
         assert_eq!((by_words.class, by_words.may_write), (found.class, found.may_write), "{text}");
         match kind::of(text) {
-            Kind::Write => assert_eq!(found.class, Class::Write, "{text}"),
+            Kind::Insert | Kind::Write => assert_eq!(found.class, Class::Write, "{text}"),
             Kind::Read | Kind::Page => assert_eq!(found.class, Class::Read, "{text}"),
             Kind::Marker => assert!(matches!(found.class, Class::Read | Class::Session), "{text}"),
             Kind::Other => assert_ne!(found.class, Class::Write, "{text}"),
