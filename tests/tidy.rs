@@ -37,7 +37,7 @@ const NEIGHBOURS: [(&str, &str, &str); 3] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "src/catalog/",
     "src/error.rs",
     "src/wire/",
@@ -50,6 +50,7 @@ const PURE: [&str; 13] = [
     "src/pool/memory.rs",
     "src/pool/shape.rs",
     "src/pool/statement.rs",
+    "src/pool/template.rs",
     "src/pool/values.rs",
 ];
 

@@ -13,4 +13,5 @@ pub mod settings;
 pub mod shape;
 pub mod share;
 pub mod statement;
+pub mod template;
 pub mod values;

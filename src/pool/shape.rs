@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::template::Templates;
 use super::values::{self, Values};
 use crate::observe::ledger::Entry;
 use crate::sql::comment::{self, Origin};
@@ -57,7 +58,7 @@ pub struct Original {
 }
 
 /// The shapes of a text's statements, in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub enum Shapes {
     #[default]
     None,
@@ -104,6 +105,11 @@ pub struct Reader {
     /// Whether their values are kept for people to read.
     pub values: bool,
     shaper: Shaper,
+    templates: Templates,
+    /// Of the text that was read last.
+    holes: Vec<(Hole, u32)>,
+    /// Texts that had to be read.
+    understood: u64,
     texts: HashMap<u64, Rc<Known>, foldhash::fast::RandomState>,
     hasher: foldhash::fast::RandomState,
     seen: Box<[u64; SEEN]>,
@@ -116,6 +122,9 @@ impl Default for Reader {
             on: true,
             values: false,
             shaper: Shaper::default(),
+            templates: Templates::default(),
+            holes: Vec::new(),
+            understood: 0,
             texts: HashMap::default(),
             hasher: Default::default(),
             seen: Box::new([0; SEEN]),
@@ -137,7 +146,7 @@ impl Reader {
         }
         let place = &mut self.seen[key as usize % SEEN];
         let again = std::mem::replace(place, key) == key;
-        let mut known = self.understand(text, standard_strings);
+        let mut known = self.like_others(text, standard_strings);
         if !again || text.len() > TEXT_MAX {
             return Rc::new(known);
         }
@@ -150,10 +159,23 @@ impl Reader {
         known
     }
 
+    /// By another text that differs in its values alone, or by reading it.
+    fn like_others(&mut self, text: &[u8], standard_strings: bool) -> Known {
+        if self.on
+            && !self.values
+            && let Some(met) = self.templates.meet(text, standard_strings)
+        {
+            let (traits, marks, shapes) = (met.traits, met.marks, met.shapes.clone());
+            return Known { traits, marks, shapes, standard_strings, ..Known::default() };
+        }
+        self.understand(text, standard_strings)
+    }
+
     /// Observes from now on, or no more. What was read before is read again when it comes again.
     pub fn observe(&mut self, on: bool, values: bool) {
         (self.on, self.values) = (on, values);
         self.texts.clear();
+        self.templates.clear();
         self.seen.fill(0);
         self.shapes.clear();
     }
@@ -164,10 +186,17 @@ impl Reader {
         if !self.on || text.len() > READ_MAX {
             return known;
         }
+        self.understood += 1;
         let (shaper, shapes) = (&mut self.shaper, &mut self.shapes);
+        self.holes.clear();
         shaper.shapes(text, standard_strings, |seen| {
             known.shapes.add(find(shapes, &seen, text));
-            seen.holes.iter().for_each(|hole| note(&mut known.marks, text, hole));
+            for hole in seen.holes {
+                if let Some(mark) = mark_of(text, hole) {
+                    known.marks.add(mark);
+                    self.holes.push((*hole, mark));
+                }
+            }
             if self.values {
                 let kept = Rc::make_mut(known.values.get_or_insert_default());
                 seen.holes.iter().for_each(|hole| keep(kept, text, hole));
@@ -183,7 +212,15 @@ impl Reader {
         if let (Some(values), Ok(text)) = (&known.values, str::from_utf8(text)) {
             known.original = Some(Rc::new(Original { text: text.into(), literals: values.len() }));
         }
+        if !self.values {
+            self.templates.learn(standard_strings, traits, &known.shapes, &self.holes);
+        }
         known
+    }
+
+    /// How many texts had to be read, because nothing like them was known.
+    pub fn understood(&self) -> u64 {
+        self.understood
     }
 
     pub fn shape(&self, fingerprint: Fingerprint) -> Option<&Rc<Shape>> {
@@ -222,18 +259,16 @@ fn keep(kept: &mut Values, text: &[u8], hole: &Hole) {
     }
 }
 
-/// Values that stand in the text. Parameters come with each Bind.
-fn note(marks: &mut Marks, text: &[u8], hole: &Hole) {
-    let Some(value) = text.get(hole.start as usize..hole.end as usize) else {
-        return;
-    };
+/// The mark of a value that stands in the text. Parameters come with each Bind.
+fn mark_of(text: &[u8], hole: &Hole) -> Option<u32> {
+    let value = text.get(hole.start as usize..hole.end as usize)?;
     match hole.kind {
-        HoleKind::Parameter(_) => {}
-        HoleKind::Null => marks.add(mark::NULL),
+        HoleKind::Parameter(_) => None,
+        HoleKind::Null => Some(mark::NULL),
         HoleKind::String => {
             let inner = value.strip_prefix(b"'").and_then(|value| value.strip_suffix(b"'"));
-            marks.add(mark::text(inner.unwrap_or(value)));
+            Some(mark::text(inner.unwrap_or(value)))
         }
-        _ => marks.add(mark::text(value)),
+        _ => Some(mark::text(value)),
     }
 }
