@@ -4,9 +4,9 @@
 
 use super::collapse::Rows;
 use super::keyword::{ENDS, Key, RESERVED, SIZED, SPACED, TYPE};
-use super::lex::{Kind, Token, expects_value, is_query};
 use super::output::{self, Output};
 use super::shape::{Hole, HoleKind};
+use super::token::{Kind, Token, expects_value, is_query};
 
 /// One statement while it is written.
 pub struct Canonical<'a> {

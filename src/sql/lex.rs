@@ -3,67 +3,9 @@
 //! the text. No bytes make it panic, and no text costs more than a few looks at each byte. Knows the grammar
 //! only where a statement's end depends on it. Pure.
 
-use super::keyword::{self, Key, PREFIX, QUERY};
+use super::keyword::{self, Key};
 use super::scan;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// A name or keyword without quotes, or one that needs none.
-    Word,
-    /// A quoted name that keeps its quotes.
-    Quoted,
-    String,
-    Bits,
-    Integer,
-    Number,
-    Parameter,
-    Operator,
-    Open,
-    Close,
-    OpenBracket,
-    CloseBracket,
-    Comma,
-    Dot,
-    Cast,
-    Semicolon,
-    /// `:`, `:=`, `..` and whatever has no meaning in SQL.
-    Other,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Token {
-    /// Byte offsets in the text.
-    pub start: u32,
-    pub end: u32,
-    pub kind: Kind,
-    pub key: Key,
-    /// Of the keyword, see `keyword`.
-    pub flags: u8,
-}
-
-impl Token {
-    pub fn has(&self, flags: u8) -> bool {
-        self.flags & flags != 0
-    }
-
-    pub fn text<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.start as usize..self.end as usize]
-    }
-}
-
-/// Whether an expression, and so a sign or a value, may start after this token. `None`: at the start.
-pub fn expects_value(before: Option<&Token>) -> bool {
-    let Some(before) = before else {
-        return true;
-    };
-    match before.kind {
-        Kind::Operator | Kind::Open | Kind::OpenBracket | Kind::Comma | Kind::Cast | Kind::Other => true,
-        Kind::Word => before.has(PREFIX),
-        Kind::Semicolon => true,
-        _ => false,
-    }
-}
+use super::token::{Kind, Token, expects_value};
 
 /// One text, and how far it has been read.
 pub struct Lexer<'a> {
@@ -160,7 +102,13 @@ impl<'a> Lexer<'a> {
 
     /// The token at `at` if it is a single byte, a whole number in digits without a sign, or a plain string.
     #[inline(always)]
-    fn easy_other(&self, byte: u8, at: usize, last: Option<&Token>, depth: &mut u32) -> Option<(Kind, usize)> {
+    fn easy_other(
+        &self,
+        byte: u8,
+        at: usize,
+        last: Option<&Token>,
+        depth: &mut u32,
+    ) -> Option<(Kind, usize)> {
         let (text, class, mut end) = (self.text, scan::class(byte), at + 1);
         let next = |end| text.get(end).map_or(0, |&byte| scan::class(byte));
         if class & (scan::SINGLE | scan::OPERATOR) != 0 {
@@ -426,10 +374,4 @@ fn creates_routine(tokens: &[Token]) -> bool {
     let key = |at: usize| tokens.get(at).map(|token| token.key);
     let at = if key(1) == Some(Key::Or) && key(2) == Some(Key::Replace) { 3 } else { 1 };
     key(0) == Some(Key::Create) && matches!(key(at), Some(Key::Function | Key::Procedure))
-}
-
-/// Whether parameters may stand in the statement: the others are utility commands.
-pub fn is_query(tokens: &[Token]) -> bool {
-    let first = tokens.iter().find(|token| token.kind != Kind::Open);
-    first.is_some_and(|token| token.has(QUERY))
 }

@@ -16,7 +16,6 @@ mod lex;
 pub mod mark;
 pub mod name;
 mod output;
-mod pieces;
 mod scan;
 pub mod shape;
 pub mod shape_properties;
@@ -24,6 +23,7 @@ pub mod shape_properties;
 mod shape_spellings;
 #[cfg(test)]
 mod shape_tests;
+mod token;
 
 /// What a statement's text lets one expect, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

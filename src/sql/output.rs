@@ -2,8 +2,8 @@
 //! bytes at a time, and the rule for blanks between tokens. Knows kinds of tokens, and no statements. Pure.
 
 use super::keyword::{self, Key};
-use super::lex::{Kind, Token};
 use super::shape::Hole;
+use super::token::{Kind, Token};
 
 #[derive(Default)]
 pub struct Output {
@@ -145,7 +145,8 @@ const fn rules() -> [u64; SPACED as usize + 1] {
     const fn bit(kind: Kind) -> u64 {
         APART << kind as u8
     }
-    let all = (bit(Other) | (bit(Other) - APART)) & !(bit(Comma) | bit(Close) | bit(CloseBracket) | bit(Semicolon));
+    let all =
+        (bit(Other) | (bit(Other) - APART)) & !(bit(Comma) | bit(Close) | bit(CloseBracket) | bit(Semicolon));
     let joined = bit(Cast) | bit(OpenBracket);
     let mut rules = [all; SPACED as usize + 1];
     rules[Word as usize] = all & !(joined | bit(Dot) | bit(Open));

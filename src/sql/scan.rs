@@ -1,7 +1,7 @@
 //! Where a literal, name, number or comment ends that starts at a given place: the small rules of PostgreSQL's
 //! scanner. What does not end, ends with the text. Pure.
 
-use super::lex::Kind;
+use super::token::Kind;
 
 /// What a byte may be at the start of a token.
 pub const BLANK: u8 = 1;
