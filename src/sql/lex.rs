@@ -57,8 +57,8 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Reads on while tokens are words and single bytes of which no question is left: almost all are. The first
-    /// other one is left to `next`.
+    /// Reads on while tokens are such that their first bytes say all of them, as almost all are; the first other one
+    /// is left to `next`, which knows all rules. A loop of its own, so that the compiler keeps all of it in registers.
     #[inline(never)]
     fn easy(&mut self, tokens: &mut Vec<Token>, depth: &mut u32) {
         let (text, mut at) = (self.text, self.at);

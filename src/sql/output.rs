@@ -145,8 +145,9 @@ const fn rules() -> [u64; SPACED as usize + 1] {
     const fn bit(kind: Kind) -> u64 {
         APART << kind as u8
     }
-    let all =
-        (bit(Other) | (bit(Other) - APART)) & !(bit(Comma) | bit(Close) | bit(CloseBracket) | bit(Semicolon));
+    // A bit for each kind.
+    let every = (bit(Other) << 1) - APART;
+    let all = every & !(bit(Comma) | bit(Close) | bit(CloseBracket) | bit(Semicolon));
     let joined = bit(Cast) | bit(OpenBracket);
     let mut rules = [all; SPACED as usize + 1];
     rules[Word as usize] = all & !(joined | bit(Dot) | bit(Open));
@@ -161,19 +162,14 @@ const fn rules() -> [u64; SPACED as usize + 1] {
     rules[Open as usize] = 0;
     rules[OpenBracket as usize] = 0;
     rules[START as usize] = 0;
-    const KINDS: [Kind; 10] =
-        [Word, Quoted, Operator, OpenBracket, CloseBracket, Comma, Dot, Cast, Semicolon, Other];
-    let mut at = 0;
-    while at < rules.len() {
-        let mut kind = 0;
-        while kind < KINDS.len() {
-            if at != Dot as usize || !matches!(KINDS[kind], Operator) {
-                rules[at] |= EASY << KINDS[kind] as u8;
-            }
-            kind += 1;
-        }
-        at += 1;
+    let values = bit(String) | bit(Bits) | bit(Integer) | bit(Number) | bit(Parameter);
+    let easy = (every & !(values | bit(Open) | bit(Close))) / APART;
+    let mut last = 0;
+    while last < rules.len() {
+        rules[last] |= easy;
+        last += 1;
     }
+    rules[Dot as usize] &= !(EASY << Operator as u8);
     rules
 }
 

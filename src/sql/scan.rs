@@ -301,6 +301,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sixteen_bytes_at_once_are_read_as_one_by_one() {
+        for byte in 0..=255 {
+            let members = [IN_WORD, IN_PLAIN].map(|of| MEMBERS[usize::from(byte)] & of != 0);
+            assert_eq!([not_in_word(byte) == 0, not_in_plain(byte) == 0], members, "{byte}");
+        }
+        for (length, rest) in (1..40).flat_map(|length| (0..20).map(move |rest| (length, rest))) {
+            let text = "a".repeat(length) + "\"" + &" ".repeat(rest);
+            assert_eq!(word(text.as_bytes(), 0), length);
+            assert_eq!(plain_name(text.as_bytes(), 0), Some(length));
+        }
+    }
+
+    #[test]
     fn ends_of_strings() {
         for (text, escapes, literal) in [
             ("'a' b", false, "'a'"),
