@@ -1,5 +1,5 @@
-//! What it costs to know a statement: nanoseconds per text for its shape, for its traits, and for a text that
-//! was read before. Batches of all cases take turns, so that a busy machine disturbs all of them alike; printed
+//! What it costs to know a statement: nanoseconds per text for its shape, for its traits, for all that is done with a
+//! text that is new, and for a text that was read before. Batches of all cases take turns, so that a busy machine disturbs all of them alike; printed
 //! is the median. Knows nothing of the network.
 
 use std::hint::black_box;
@@ -58,6 +58,15 @@ fn texts() -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// White space that is another for each number below 65,536: a text with it is a new text of the same shape.
+fn blanks(mut number: usize) -> [u8; 8] {
+    std::array::from_fn(|_| {
+        let blank = b" \t\n\r"[number % 4];
+        number /= 4;
+        blank
+    })
+}
+
 /// Nanoseconds per call.
 fn time(mut work: impl FnMut()) -> f64 {
     let begun = Instant::now();
@@ -77,10 +86,20 @@ fn main() {
         // Twice, so that it is kept.
         (0..2).for_each(|_| drop(reader.read(text.as_bytes(), true)));
     }
-    let mut figures = vec![[const { Vec::new() }; 3]; texts.len()];
+    let mut figures = vec![[const { Vec::new() }; 4]; texts.len()];
+    let mut number = 0;
     for _ in 0..ROUNDS {
-        for ((_, text), [shape, again, traits]) in texts.iter().zip(&mut figures) {
+        for ((_, text), [shape, new, again, traits]) in texts.iter().zip(&mut figures) {
             let text = text.as_bytes();
+            let mut other = [text, &blanks(0)].concat();
+            let from = number;
+            new.push(time(|| {
+                number += 1;
+                other[text.len()..].copy_from_slice(&blanks(number));
+                drop(black_box(reader.read(black_box(&other), true)));
+            }));
+            // Each text has the same numbers, each once.
+            number = from;
             shape.push(time(|| {
                 shaper.shapes(black_box(text), true, |shape| {
                     black_box(shape.fingerprint);
@@ -91,10 +110,14 @@ fn main() {
                 black_box(sql::traits(black_box(text)));
             }));
         }
+        number += BATCH;
     }
-    println!("{:<20} {:>6} {:>10} {:>10} {:>10}  (ns)", "text", "bytes", "shape", "read again", "traits");
-    for ((name, text), [shape, again, traits]) in texts.iter().zip(figures) {
-        let [shape, again, traits] = [shape, again, traits].map(median);
-        println!("{name:<20} {:>6} {shape:>10.0} {again:>10.0} {traits:>10.0}", text.len());
+    println!(
+        "{:<20} {:>6} {:>10} {:>10} {:>10} {:>10}  (ns)",
+        "text", "bytes", "shape", "traits", "read new", "read again"
+    );
+    for ((name, text), figures) in texts.iter().zip(figures) {
+        let [shape, new, again, traits] = figures.map(median);
+        println!("{name:<20} {:>6} {shape:>10.0} {traits:>10.0} {new:>10.0} {again:>10.0}", text.len());
     }
 }

@@ -4,9 +4,9 @@
 
 use super::collapse::Rows;
 use super::keyword::{ENDS, Key, RESERVED, SIZED, SPACED, TYPE};
-use super::lex::{Kind, Token, expects_value, is_query};
 use super::output::{self, Output};
 use super::shape::{Hole, HoleKind};
+use super::token::{Kind, Token, expects_value, is_query};
 
 /// One statement while it is written.
 pub struct Canonical<'a> {
@@ -55,42 +55,26 @@ impl<'a> Canonical<'a> {
     pub fn write(mut self) {
         let mut at = 0;
         while at < self.tokens.len() {
-            at = self.step(at);
+            // Most tokens are names, commas and points, which mean nothing here.
+            let (count, last) = self.out.plain(self.text, &self.tokens[at..], self.last);
+            (at, self.last) = (at + count, last);
+            at = match self.tokens.get(at.wrapping_sub(1)) {
+                Some(word) if count > 0 && word.key != Key::None => self.after_word(at - 1),
+                _ if at < self.tokens.len() => self.step(at),
+                _ => break,
+            };
         }
     }
 
     /// Writes from the token `at` on, and returns the token to go on with.
     fn step(&mut self, at: usize) -> usize {
-        let token = self.tokens[at];
-        // Most tokens are names, commas and points; a jump by a table would often be guessed wrong.
-        if token.kind == Kind::Word {
-            if token.key == Key::None {
-                self.put_text(at);
-                return at + 1;
-            }
-            self.put(at);
-            return self.after_word(at);
-        }
-        if token.kind.is_plain() {
-            if token.end - token.start == 1 {
-                let byte = self.text[token.start as usize];
-                if output::is_apart(self.last, token.kind, byte == b'*') {
-                    self.out.push(b' ');
-                }
-                self.out.push(byte);
-                self.last = token.kind as u8;
-                return at + 1;
-            }
-            self.put_text(at);
-            return at + 1;
-        }
-        match token.kind {
+        match self.tokens[at].kind {
             Kind::Open => {
-                self.put(at);
+                self.put_text(at);
                 self.opened(at);
             }
             Kind::Close => {
-                self.put(at);
+                self.put_text(at);
                 self.closed();
                 return self.row_end(at);
             }
@@ -100,6 +84,10 @@ impl<'a> Canonical<'a> {
                     return next;
                 }
                 self.put(at);
+            }
+            Kind::Word => {
+                self.put(at);
+                return self.after_word(at);
             }
             _ => self.put(at),
         }

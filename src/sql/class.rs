@@ -2,9 +2,11 @@
 //! have a class too. Pure. Where it is in doubt it says that the statement may write. What a function does
 //! that a SELECT calls is not seen here.
 
+use std::slice::Iter;
+
 use serde::Serialize;
 
-use super::pieces::{Piece, Pieces, pieces};
+use super::token::{Kind, Piece, pieces};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,18 +59,29 @@ const UNKNOWN: Classified = Classified { class: Class::Utility, may_write: true,
 
 /// Of one statement.
 pub fn of(text: &str) -> Classified {
-    let mut rest = pieces(text);
-    let first = rest.find(|piece| *piece != Piece::Mark(b'('));
-    let Some(first @ Piece::Word(_)) = first else {
-        // Nothing, or something that is no statement.
-        return if first.is_none() { Class::Utility.into() } else { UNKNOWN };
-    };
-    by_first_word(first, rest)
+    let pieces = pieces(text);
+    let mut rest = pieces.iter();
+    match rest.find(|piece| piece.kind != Kind::Open) {
+        Some(first) if first.kind == Kind::Word => by_first_word(first, rest),
+        Some(_) => UNKNOWN,
+        None => Class::Utility.into(),
+    }
 }
 
-fn by_first_word(first: Piece<'_>, mut rest: Pieces<'_>) -> Classified {
+fn by_first_word(first: &Piece<'_>, rest: Iter<'_, Piece<'_>>) -> Classified {
+    // Neither may stand in the other, so that there is no recursion into a long text.
+    if first.is("explain") {
+        return explain(rest);
+    }
+    if first.is("copy") {
+        return copy(rest);
+    }
+    plain(first, rest)
+}
+
+fn plain(first: &Piece<'_>, mut rest: Iter<'_, Piece<'_>>) -> Classified {
     if first.is_one_of(&["select", "with", "values", "table"]) {
-        return query(first, rest);
+        return query(rest);
     }
     if first.is_one_of(&["insert", "update", "delete", "merge", "truncate"]) {
         return Class::Write.into();
@@ -82,15 +95,8 @@ fn by_first_word(first: Piece<'_>, mut rest: Pieces<'_>) -> Classified {
     if first.is_one_of(&transaction) {
         return Class::TransactionControl.into();
     }
-    if first.is("explain") {
-        return explain(rest);
-    }
-    if first.is("copy") {
-        return copy(rest);
-    }
     if first.is("set") || first.is("prepare") {
-        let second = rest.next().unwrap_or(Piece::Value);
-        let transaction = second.is("transaction") || second.is("constraints");
+        let transaction = rest.next().is_some_and(|second| second.is_one_of(&["transaction", "constraints"]));
         return if transaction { Class::TransactionControl } else { Class::Session }.into();
     }
     let session = [
@@ -111,57 +117,57 @@ fn by_first_word(first: Piece<'_>, mut rest: Pieces<'_>) -> Classified {
 }
 
 /// A query; with a data-modifying WITH it writes, with INTO it makes a table.
-fn query(first: Piece<'_>, rest: Pieces<'_>) -> Classified {
+fn query(rest: Iter<'_, Piece<'_>>) -> Classified {
     let mut found = Classified::from(Class::Read);
-    let (mut before, mut two_before) = (first, Piece::Mark(b';'));
+    let (mut before, mut two_before): (Option<&Piece<'_>>, Option<&Piece<'_>>) = (None, None);
     for piece in rest {
-        if matches!(before, Piece::Mark(b'(' | b')'))
-            && piece.is_one_of(&["insert", "update", "delete", "merge"])
-        {
+        let follows_bracket = before.is_some_and(|before| matches!(before.kind, Kind::Open | Kind::Close));
+        if follows_bracket && piece.is_one_of(&["insert", "update", "delete", "merge"]) {
             (found.class, found.may_write) = (Class::Write, true);
         }
         if piece.is("into") && found.class == Class::Read {
             (found.class, found.may_write) = (Class::Ddl, true);
         }
-        let strength = piece.is_one_of(&["update", "share"]);
-        if strength && (before.is("for") || (before.is("key") && two_before.is_one_of(&["no", "for"]))) {
-            found.locks = true;
+        if piece.is_one_of(&["update", "share"]) {
+            let key = before.is_some_and(|before| before.is("key"));
+            let key_lock = key && two_before.is_some_and(|piece| piece.is_one_of(&["no", "for"]));
+            found.locks |= key_lock || before.is_some_and(|before| before.is("for"));
         }
-        (two_before, before) = (before, piece);
+        (two_before, before) = (before, Some(piece));
     }
     found
 }
 
 /// EXPLAIN reads; with ANALYZE it does what the statement does.
-fn explain(mut rest: Pieces<'_>) -> Classified {
+fn explain(mut rest: Iter<'_, Piece<'_>>) -> Classified {
     let (mut analyzes, mut depth) = (false, 0);
     while let Some(piece) = rest.next() {
-        match piece {
-            Piece::Mark(b'(') => depth += 1,
-            Piece::Mark(b')') => depth -= 1,
+        match piece.kind {
+            Kind::Open => depth += 1,
+            Kind::Close => depth -= 1,
             _ if piece.is_one_of(&["analyze", "analyse"]) => analyzes = true,
             _ if depth > 0 || piece.is("verbose") => {}
-            _ if analyzes => return by_first_word(piece, rest),
+            _ if analyzes => return plain(piece, rest),
             _ => return Class::Read.into(),
         }
         // `explain (select …)`: what follows is the statement in brackets.
         let mut ahead = rest.clone();
-        if depth == 1 && piece == Piece::Mark(b'(') {
-            let next = ahead.next().unwrap_or(Piece::Value);
-            if next.is_one_of(&["select", "with", "values", "table"]) {
-                return if analyzes { by_first_word(next, ahead) } else { Class::Read.into() };
-            }
+        if depth == 1
+            && piece.kind == Kind::Open
+            && let Some(next) = ahead.next()
+            && next.is_one_of(&["select", "with", "values", "table"])
+        {
+            return if analyzes { plain(next, ahead) } else { Class::Read.into() };
         }
     }
     UNKNOWN
 }
 
 /// COPY … FROM writes, COPY … TO reads; a query in brackets is a statement of its own.
-fn copy(mut rest: Pieces<'_>) -> Classified {
+fn copy(mut rest: Iter<'_, Piece<'_>>) -> Classified {
     let mut ahead = rest.clone();
-    if ahead.next() == Some(Piece::Mark(b'(')) {
-        let first = ahead.next().unwrap_or(Piece::Value);
-        return by_first_word(first, ahead);
+    if ahead.next().is_some_and(|piece| piece.kind == Kind::Open) {
+        return ahead.next().map_or(UNKNOWN, |first| plain(first, ahead));
     }
     match rest.find(|piece| piece.is_one_of(&["from", "to"])) {
         Some(piece) if piece.is("to") => Class::Read.into(),
@@ -220,6 +226,13 @@ mod tests {
         ["select f($1)", "begin", "set a = $1", "explain delete from t", ""]
             .iter()
             .for_each(|text| assert!(!of(text).may_write, "{text}"));
+    }
+
+    #[test]
+    fn a_long_text_is_no_deep_one() {
+        for part in ["copy (", "explain analyze ", "explain (", "("] {
+            assert_eq!(of(&part.repeat(100_000)).class, Class::Utility, "{part}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::canonical::{Canonical, is_name};
 use super::keyword::{CONDITION, ENDS, Key, RESERVED, TYPE};
-use super::lex::{Kind, Token};
+use super::token::{Kind, Token};
 
 /// The rows of one VALUES while they are written. A row is tried with the numbers of the row before; if it
 /// looks the same then, it is dropped, otherwise it is written again with numbers of its own.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::pieces::{Piece, pieces};
+use super::token::{Kind, pieces};
 
 /// Longer statements are rarely written by hand or by an object mapper; parsing time grows with them.
 pub const BYTES_MAX: usize = 16 * 1024;
@@ -103,23 +103,26 @@ pub fn check(text: &str) -> Result<(), Refused> {
     if text.len() > BYTES_MAX {
         return Err(Refused::Size);
     }
-    // Half terms: an operator such as `->>` is read byte by byte here.
+    // Half terms: each byte of an operator is one, since the parser may cut it into several.
     let (mut halves, mut depth, mut deepest) = (0, 0_usize, 0);
     for piece in pieces(text) {
-        match piece {
-            Piece::Mark(b'(' | b'{') => depth += 1,
-            Piece::Mark(b'[') => (depth, halves) = (depth + 1, halves + 2),
-            Piece::Mark(b')' | b']' | b'}') => depth = depth.saturating_sub(1),
-            Piece::Mark(b',' | b';') => {}
-            Piece::Mark(b'.') => halves += 2,
-            Piece::Mark(_) => halves += 1,
-            Piece::Word(_) if piece.is_one_of(&JOINING) => {
+        match (piece.kind, piece.text) {
+            (Kind::Open, _) | (Kind::Other, b"{") => depth += 1,
+            (Kind::OpenBracket, _) => (depth, halves) = (depth + 1, halves + 2),
+            (Kind::Close | Kind::CloseBracket, _) | (Kind::Other, b"}") => depth = depth.saturating_sub(1),
+            (Kind::Dot, _) => halves += 2,
+            (Kind::Operator | Kind::Cast | Kind::Other, bytes) => halves += bytes.len(),
+            // The parser may read a sign or point of a number as an operator.
+            (Kind::Integer | Kind::Number, bytes) => {
+                halves += 2 * bytes.iter().filter(|byte| matches!(byte, b'.' | b'-' | b'+')).count();
+            }
+            (Kind::Word, _) if piece.is_one_of(&JOINING) => {
                 halves += 2;
                 depth += usize::from(piece.is("case"));
             }
-            Piece::Word(_) if piece.is("join") => halves += 2 * TERMS_OF_JOIN,
-            Piece::Word(_) if piece.is("end") => depth = depth.saturating_sub(1),
-            Piece::Word(_) | Piece::Name | Piece::Value => {}
+            (Kind::Word, _) if piece.is("join") => halves += 2 * TERMS_OF_JOIN,
+            (Kind::Word, _) if piece.is("end") => depth = depth.saturating_sub(1),
+            _ => {}
         }
         deepest = deepest.max(depth);
     }

@@ -1,6 +1,8 @@
 //! Words that the shape of a statement depends on: which must keep their quotes, after which a sign belongs to
 //! the number, which name types. Found by one look into a table that the compiler builds. Knows no text. Pure.
 
+use super::scan;
+
 /// Keeps its quotes: without them it would mean something else somewhere.
 pub const RESERVED: u8 = 1;
 /// An expression starts after it, so that a sign there is a number's own, and `$1` may stand there.
@@ -40,8 +42,6 @@ pub enum Key {
     Function,
     Group,
     In,
-    Boolean,
-    Null,
     Or,
     Order,
     Precision,
@@ -53,6 +53,23 @@ pub enum Key {
     Varying,
     With,
     Zone,
+    // From here on: what may not be written as it stands in the text, see `is_respelled`.
+    Boolean,
+    Null,
+    /// No word: the operator `!=`, and names of the form `u&"…"`.
+    Respelled,
+}
+
+impl Key {
+    #[inline]
+    pub fn is_respelled(self) -> bool {
+        self as u8 >= Key::Boolean as u8
+    }
+
+    /// The end of a statement or of a literal may depend on the word.
+    pub fn needs_care(self) -> bool {
+        matches!(self, Key::Atomic | Key::Begin | Key::Case | Key::End | Key::Uescape)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -161,6 +178,19 @@ const ENTRIES: &[Entry; WORDS.len()] = &entries();
 /// One more than the entry's place; 0 is an empty slot.
 const INDEX: &[u8; SLOTS] = &index();
 
+/// The bits of the first bytes of a word of this length.
+const HEADS: &[u64; LONGEST + 1] = &heads();
+
+const fn heads() -> [u64; LONGEST + 1] {
+    let mut heads = [u64::MAX; LONGEST + 1];
+    let mut length = 0;
+    while length < 8 {
+        heads[length] = (1 << (8 * length)) - 1;
+        length += 1;
+    }
+    heads
+}
+
 const fn entries() -> [Entry; WORDS.len()] {
     let mut entries = [Entry { length: 0, head: 0, tail: 0, word: PLAIN }; WORDS.len()];
     let mut at = 0;
@@ -168,11 +198,9 @@ const fn entries() -> [Entry; WORDS.len()] {
         let (name, key, flags) = WORDS[at];
         let name = name.as_bytes();
         assert!(name.len() >= 2 && name.len() <= LONGEST);
-        let (head, tail) = if name.len() < 8 {
-            (fold(slow(name, 0, name.len()), name.len()), 0)
-        } else {
-            (slow(name, 0, 8) | FOLD, slow(name, name.len() - 8, name.len()) | FOLD)
-        };
+        let head_length = if name.len() < 8 { name.len() } else { 8 };
+        let head = (slow(name, 0, head_length) | FOLD) & HEADS[name.len()];
+        let tail = if name.len() > 8 { slow(name, name.len() - 8, name.len()) | FOLD } else { 0 };
         entries[at] = Entry { length: name.len(), head, tail, word: Word { key, flags } };
         at += 1;
     }
@@ -184,7 +212,7 @@ const fn index() -> [u8; SLOTS] {
     let mut index = [0; SLOTS];
     let mut at = 0;
     while at < WORDS.len() {
-        let mut slot = slot(ENTRIES[at].head, ENTRIES[at].tail, ENTRIES[at].length);
+        let mut slot = slot(ENTRIES[at].head, ENTRIES[at].length);
         while index[slot] != 0 {
             slot = (slot + 1) % SLOTS;
         }
@@ -194,9 +222,10 @@ const fn index() -> [u8; SLOTS] {
     index
 }
 
-const fn slot(head: u64, tail: u64, length: usize) -> usize {
-    let mixed = head ^ tail.rotate_left(23) ^ length as u64;
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
+/// The end of a long word is left out: most words are no keywords, and their slot is empty.
+#[inline]
+const fn slot(head: u64, length: usize) -> usize {
+    ((head ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
 }
 
 /// The bytes from `start` to `end`, at most eight, as a little-endian number.
@@ -209,43 +238,48 @@ const fn slow(text: &[u8], start: usize, end: usize) -> u64 {
     word
 }
 
-const fn fold(word: u64, length: usize) -> u64 {
-    (word | FOLD) & (u64::MAX >> (64 - 8 * length))
+/// Eight bytes from `at`, or as many as there are, as a little-endian number.
+#[inline(always)]
+fn load(text: &[u8], at: usize) -> u64 {
+    match scan::eight(text, at) {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => load_last(text, at),
+    }
 }
 
-/// Eight bytes from `at`, or as many as there are, as a little-endian number.
-#[inline]
-fn load(text: &[u8], at: usize) -> u64 {
-    match text.get(at..at + 8) {
-        Some(bytes) => bytes.try_into().map_or(0, u64::from_le_bytes),
-        None => slow(text, at, text.len()),
-    }
+#[cold]
+fn load_last(text: &[u8], at: usize) -> u64 {
+    slow(text, at, text.len())
 }
 
 /// What is known of the word at `start..end`, in whatever case it is written.
-#[inline]
+#[inline(always)]
 pub fn look_up(text: &[u8], start: usize, end: usize) -> Word {
     let length = end - start;
-    if !(2..=LONGEST).contains(&length) {
+    let Some(mask) = HEADS.get(length) else {
         return PLAIN;
-    }
-    let (head, tail) = if length < 8 {
-        (fold(load(text, start), length), 0)
-    } else {
-        (load(text, start) | FOLD, load(text, end - 8) | FOLD)
     };
-    let mut slot = slot(head, tail, length);
-    loop {
-        let Some(entry) = ENTRIES.get(usize::from(INDEX[slot]).wrapping_sub(1)) else {
-            return PLAIN;
-        };
-        if entry.head == head && entry.tail == tail && entry.length == length {
+    let head = (load(text, start) | FOLD) & mask;
+    let slot = slot(head, length);
+    if INDEX[slot] == 0 { PLAIN } else { find(text, start, end, head, slot) }
+}
+
+/// Goes through the entries from `slot` on, up to an empty slot.
+#[inline(always)]
+fn find(text: &[u8], start: usize, end: usize, head: u64, mut slot: usize) -> Word {
+    let length = end - start;
+    while let Some(found) = ENTRIES.get(usize::from(INDEX[slot]).wrapping_sub(1)) {
+        if found.head == head
+            && found.length == length
+            && (length <= 8 || found.tail == load(text, end - 8) | FOLD)
+        {
             // Words of 17 letters are longer than head and tail together; there is one such keyword.
             let middle = length < LONGEST || text[start + 8].eq_ignore_ascii_case(&b't');
-            return if middle { entry.word } else { PLAIN };
+            return if middle { found.word } else { PLAIN };
         }
         slot = (slot + 1) % SLOTS;
     }
+    PLAIN
 }
 
 #[cfg(test)]

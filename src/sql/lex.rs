@@ -3,84 +3,9 @@
 //! the text. No bytes make it panic, and no text costs more than a few looks at each byte. Knows the grammar
 //! only where a statement's end depends on it. Pure.
 
-use super::keyword::{self, Key, PREFIX, QUERY};
+use super::keyword::{self, Key};
 use super::scan;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// A name or keyword without quotes, or one that needs none.
-    Word,
-    /// A quoted name that keeps its quotes.
-    Quoted,
-    String,
-    Bits,
-    Integer,
-    Number,
-    Parameter,
-    Operator,
-    Open,
-    Close,
-    OpenBracket,
-    CloseBracket,
-    Comma,
-    Dot,
-    Cast,
-    Semicolon,
-    /// `:`, `:=`, `..` and whatever has no meaning in SQL.
-    Other,
-}
-
-impl Kind {
-    /// Written as it is, whatever stands around it.
-    #[inline]
-    pub fn is_plain(self) -> bool {
-        const PLAIN: u32 = 1 << Kind::Quoted as u8
-            | 1 << Kind::Operator as u8
-            | 1 << Kind::OpenBracket as u8
-            | 1 << Kind::CloseBracket as u8
-            | 1 << Kind::Comma as u8
-            | 1 << Kind::Dot as u8
-            | 1 << Kind::Cast as u8
-            | 1 << Kind::Semicolon as u8
-            | 1 << Kind::Other as u8;
-        PLAIN >> self as u8 & 1 != 0
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Token {
-    /// Byte offsets in the text.
-    pub start: u32,
-    pub end: u32,
-    pub kind: Kind,
-    pub key: Key,
-    /// Of the keyword, see `keyword`.
-    pub flags: u8,
-}
-
-impl Token {
-    pub fn has(&self, flags: u8) -> bool {
-        self.flags & flags != 0
-    }
-
-    pub fn text<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.start as usize..self.end as usize]
-    }
-}
-
-/// Whether an expression, and so a sign or a value, may start after this token. `None`: at the start.
-pub fn expects_value(before: Option<&Token>) -> bool {
-    let Some(before) = before else {
-        return true;
-    };
-    match before.kind {
-        Kind::Operator | Kind::Open | Kind::OpenBracket | Kind::Comma | Kind::Cast | Kind::Other => true,
-        Kind::Word => before.has(PREFIX),
-        Kind::Semicolon => true,
-        _ => false,
-    }
-}
+use super::token::{Kind, Token, expects_value};
 
 /// One text, and how far it has been read.
 pub struct Lexer<'a> {
@@ -104,15 +29,17 @@ impl<'a> Lexer<'a> {
     /// Reads one statement, without the semicolon that ends it. False at the end of the text.
     pub fn statement(&mut self, tokens: &mut Vec<Token>) -> bool {
         tokens.clear();
-        let (mut depth, mut body) = (0_u32, Body::default());
-        while let Some(mut token) = self.next() {
+        let (mut depth, mut body) = (0, Body::default());
+        loop {
+            self.easy(tokens, &mut depth);
+            let Some(mut token) = self.next() else {
+                return !tokens.is_empty();
+            };
             match token.kind {
                 Kind::Open => depth += 1,
                 Kind::Close => depth = depth.saturating_sub(1),
                 Kind::Word => {
-                    if token.key != Key::None {
-                        body.see(token.key, tokens);
-                    }
+                    body.see(token.key, tokens);
                     if token.key == Key::Uescape && self.escape_character(tokens) {
                         continue;
                     }
@@ -128,12 +55,89 @@ impl<'a> Lexer<'a> {
             }
             tokens.push(token);
         }
-        !tokens.is_empty()
+    }
+
+    /// Reads on while tokens are such that their first bytes say all of them, as almost all are; the first other one
+    /// is left to `next`, which knows all rules. A loop of its own, so that the compiler keeps all of it in registers.
+    #[inline(never)]
+    fn easy(&mut self, tokens: &mut Vec<Token>, depth: &mut u32) {
+        let (text, mut at) = (self.text, self.at);
+        while let Some(&byte) = text.get(at) {
+            let class = scan::class(byte);
+            if class & scan::BLANK != 0 {
+                at += 1;
+                continue;
+            }
+            let (start, end, after, refused);
+            if class & scan::DOUBLE_QUOTE != 0 {
+                let Some(quote) = scan::plain_name(text, at + 1) else {
+                    break;
+                };
+                (start, end, after, refused) = (at + 1, quote, quote + 1, keyword::RESERVED);
+            } else if class & scan::LETTER != 0 {
+                let word_end = scan::word(text, at);
+                if word_end == at + 1 && matches!(text.get(word_end), Some(b'\'' | b'&')) {
+                    break;
+                }
+                (start, end, after, refused) = (at, word_end, word_end, 0);
+            } else {
+                let Some((kind, end)) = self.easy_other(byte, at, tokens.last(), depth) else {
+                    break;
+                };
+                let token = Token { start: at as u32, end: end as u32, kind, key: Key::None, flags: 0 };
+                tokens.push(token);
+                at = end;
+                continue;
+            }
+            let word = keyword::look_up(text, start, end);
+            if word.key.needs_care() || word.flags & refused != 0 {
+                break;
+            }
+            at = after;
+            let (start, end) = (start as u32, end as u32);
+            tokens.push(Token { start, end, kind: Kind::Word, key: word.key, flags: word.flags });
+        }
+        self.at = at;
+    }
+
+    /// The token at `at` if it is a single byte, a whole number in digits without a sign, or a plain string.
+    #[inline(always)]
+    fn easy_other(
+        &self,
+        byte: u8,
+        at: usize,
+        last: Option<&Token>,
+        depth: &mut u32,
+    ) -> Option<(Kind, usize)> {
+        let (text, class, mut end) = (self.text, scan::class(byte), at + 1);
+        let next = |end| text.get(end).map_or(0, |&byte| scan::class(byte));
+        if class & (scan::SINGLE | scan::OPERATOR) != 0 {
+            if class & next(end) & (scan::OPERATOR | scan::POINT) != 0 {
+                return None;
+            }
+            let kind = scan::single(byte);
+            match kind {
+                Kind::Open => *depth += 1,
+                Kind::Close => *depth = depth.saturating_sub(1),
+                Kind::Semicolon => return None,
+                _ => {}
+            }
+            return Some((kind, end));
+        }
+        if byte == b'\'' {
+            return Some((Kind::String, scan::string(text, at, !self.standard)));
+        }
+        if !byte.is_ascii_digit() || last.is_some_and(|last| last.kind == Kind::Operator) {
+            return None;
+        }
+        while text.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
+        }
+        (next(end) & (scan::LETTER | scan::POINT) == 0).then_some((Kind::Integer, end))
     }
 
     /// The questions stand in the order of how often they are answered with yes; a jump by a table would be
     /// guessed wrong by the processor for almost every token.
-    #[inline]
     fn next(&mut self) -> Option<Token> {
         loop {
             let &byte = self.text.get(self.at)?;
@@ -159,7 +163,11 @@ impl<'a> Lexer<'a> {
                 continue;
             }
             let (kind, end) = self.rarer(byte, class);
-            return Some(self.token(kind, end));
+            let mut token = self.token(kind, end);
+            if kind == Kind::Operator && token.text(self.text) == b"!=" {
+                token.key = Key::Respelled;
+            }
+            return Some(token);
         }
     }
 
@@ -211,7 +219,6 @@ impl<'a> Lexer<'a> {
         Token { start, end: end as u32, kind, key: Key::None, flags: 0 }
     }
 
-    #[inline]
     fn word(&mut self) -> Token {
         let (text, start) = (self.text, self.at);
         let end = scan::word(text, start);
@@ -232,7 +239,11 @@ impl<'a> Lexer<'a> {
                 _ => None,
             };
             if let Some((kind, end)) = kind_and_end {
-                return self.token(kind, end);
+                let mut token = self.token(kind, end);
+                if kind == Kind::Quoted {
+                    token.key = Key::Respelled;
+                }
+                return token;
             }
         }
         let word = keyword::look_up(text, start, end);
@@ -242,7 +253,6 @@ impl<'a> Lexer<'a> {
 
     /// A quoted name loses its quotes where it would be the same without them. One that does not end may be a
     /// string with the wrong quote, and is treated like one.
-    #[inline]
     fn quoted(&mut self) -> Token {
         let (text, start) = (self.text, self.at);
         if let Some(end) = scan::plain_name(text, start + 1) {
@@ -364,10 +374,4 @@ fn creates_routine(tokens: &[Token]) -> bool {
     let key = |at: usize| tokens.get(at).map(|token| token.key);
     let at = if key(1) == Some(Key::Or) && key(2) == Some(Key::Replace) { 3 } else { 1 };
     key(0) == Some(Key::Create) && matches!(key(at), Some(Key::Function | Key::Procedure))
-}
-
-/// Whether parameters may stand in the statement: the others are utility commands.
-pub fn is_query(tokens: &[Token]) -> bool {
-    let first = tokens.iter().find(|token| token.kind != Kind::Open);
-    first.is_some_and(|token| token.has(QUERY))
 }

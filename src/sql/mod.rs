@@ -16,7 +16,6 @@ mod lex;
 pub mod mark;
 pub mod name;
 mod output;
-mod pieces;
 pub mod plannable;
 mod scan;
 pub mod shape;
@@ -25,6 +24,7 @@ pub mod shape_properties;
 mod shape_spellings;
 #[cfg(test)]
 mod shape_tests;
+mod token;
 
 /// What a statement's text lets one expect, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -178,45 +178,61 @@ fn prepare(rest: &[u8]) -> Traits {
     if second.eq_ignore_ascii_case(b"transaction") { Traits::NONE } else { Traits::STATE }
 }
 
-/// Words that matter wherever they stand, since functions and clauses can be anywhere; and the place of a letter
-/// in each that is rare enough to look for.
+/// Words that matter wherever they stand, since functions and clauses can be anywhere; and the place in each of
+/// two letters that are rare enough to look for.
 const WORDS: [(&[u8], usize); 5] =
-    [(b"advisory", 2), (b"set_config", 9), (b"temp", 3), (b"hold", 0), (b"u&\"", 1)];
+    [(b"advisory", 1), (b"set_config", 6), (b"temp", 2), (b"hold", 2), (b"u&\"", 1)];
 
-/// For each byte, one more than the place in `WORDS` of the word that it is the rare letter of.
-const RARE: &[u8; 256] = &rare();
-
-const fn rare() -> [u8; 256] {
-    let (mut rare, mut at) = ([0; 256], 0);
-    while at < WORDS.len() {
-        let byte = WORDS[at].0[WORDS[at].1];
-        at += 1;
-        rare[byte as usize] = at as u8;
-        rare[byte.to_ascii_uppercase() as usize] = at as u8;
-    }
-    rare
-}
+/// Bytes that are looked at together.
+const STRIDE: usize = 16;
 
 /// The part of `traits` that does not depend on where a statement starts.
 pub fn words(text: &[u8]) -> Traits {
-    let mut found = Traits::NONE;
-    for (at, &byte) in text.iter().enumerate() {
-        let which = RARE[usize::from(byte)];
-        if which != 0 && is_state(text, at, usize::from(which) - 1) {
-            found = Traits::STATE;
+    let is_state_in = |mut places: std::ops::Range<usize>| places.any(|at| is_state_at(text, at));
+    let Some(last) = text.len().checked_sub(STRIDE + 1) else {
+        return if is_state_in(0..text.len()) { Traits::STATE } else { Traits::NONE };
+    };
+    let mut at = 0;
+    loop {
+        // The last bytes are looked at together with some that have been.
+        at = at.min(last);
+        let pairs = text[at..].first_chunk().zip(text[at + 1..].first_chunk());
+        if pairs.is_none_or(|(bytes, behind)| has_rare_pair(bytes, behind)) && is_state_in(at..at + STRIDE) {
+            return Traits::STATE;
         }
+        if at == last {
+            return Traits::NONE;
+        }
+        at += STRIDE;
     }
-    found
 }
 
-/// Whether the word whose rare letter stands at `at` is there, and where it means something.
-fn is_state(text: &[u8], at: usize, which: usize) -> bool {
-    let (word, rare) = WORDS[which];
-    let Some(start) = at.checked_sub(rare).filter(|&start| starts_with_ignore_case(&text[start..], word))
-    else {
-        return false;
-    };
-    let (before, after) = (&text[..start], &text[start + word.len()..]);
+/// Whether one of the pairs of letters stands in the text, given its bytes and those behind each. All arithmetic,
+/// so that the processor does it for all bytes at once.
+#[inline]
+fn has_rare_pair(bytes: &[u8; STRIDE], behind: &[u8; STRIDE]) -> bool {
+    let found: [u8; STRIDE] = std::array::from_fn(|at| {
+        let (one, other) = (bytes[at] | 0x20, behind[at] | 0x20);
+        let differs = |which: usize| {
+            let (word, rare) = WORDS[which];
+            (one ^ word[rare]) | (other ^ word[rare + 1])
+        };
+        let least = differs(0).min(differs(1)).min(differs(2)).min(differs(3)).min(differs(4));
+        if least == 0 { 0xff } else { 0 }
+    });
+    u128::from_le_bytes(found) != 0
+}
+
+/// Whether a word is there whose rare letters stand at `at`, and where it means something.
+fn is_state_at(text: &[u8], at: usize) -> bool {
+    WORDS.iter().enumerate().any(|(which, &(word, rare))| {
+        let start = at.checked_sub(rare).filter(|&start| starts_with_ignore_case(&text[start..], word));
+        start.is_some_and(|start| is_state(&text[..start], &text[start + word.len()..], which))
+    })
+}
+
+/// Whether a word means something between what stands before and after it.
+fn is_state(before: &[u8], after: &[u8], which: usize) -> bool {
     match which {
         0 => !starts_with_ignore_case(after, b"_xact"),
         2 => temporary(before, after),
@@ -310,6 +326,16 @@ mod tests {
         ];
         for text in state {
             assert!(traits(text.as_bytes()).has(Traits::STATE), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_found_wherever_it_stands() {
+        for (before, after) in (0..40).flat_map(|before| (0..20).map(move |after| (before, after))) {
+            for word in ["ADVISORY", "set_config", "pg_temp", "with hold", "U&\""] {
+                let text = " ".repeat(before) + word + &" ".repeat(after);
+                assert!(words(text.as_bytes()).has(Traits::STATE), "{text}");
+            }
         }
     }
 

@@ -5,8 +5,9 @@
 
 use super::canonical::Canonical;
 use super::fingerprint;
-use super::lex::{Lexer, Token};
+use super::lex::Lexer;
 use super::output::Output;
+use super::token::Token;
 
 pub use super::fingerprint::Fingerprint;
 

@@ -9,7 +9,7 @@ use super::select::function_name;
 use super::walk::{push_new, table};
 use super::{Facts, Role};
 use crate::sql::class::Class;
-use crate::sql::pieces::{Piece, pieces};
+use crate::sql::token::{Kind, pieces};
 
 /// PostgreSQL's own aggregates.
 const AGGREGATES: [&str; 26] = [
@@ -43,11 +43,8 @@ const AGGREGATES: [&str; 26] = [
 
 /// The statement's first word, in lower case.
 pub fn first_word(canonical: &str) -> String {
-    let word = pieces(canonical).find_map(|piece| match piece {
-        Piece::Word(word) => Some(String::from_utf8_lossy(word).to_lowercase()),
-        _ => None,
-    });
-    word.unwrap_or_default()
+    let word = pieces(canonical).into_iter().find(|piece| piece.kind == Kind::Word);
+    word.map(|word| String::from_utf8_lossy(word.text).to_lowercase()).unwrap_or_default()
 }
 
 /// Adds what a look at the whole statement shows.
