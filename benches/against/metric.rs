@@ -99,8 +99,8 @@ impl Goal {
 
     pub fn text(self) -> String {
         match self {
-            Goal::AtLeast(bound) => format!("≥ {bound:.1}×"),
-            Goal::AtMost(bound) => format!("≤ {bound:.1}×"),
+            Goal::AtLeast(bound) => format!("≥ {bound}×"),
+            Goal::AtMost(bound) => format!("≤ {bound}×"),
             Goal::Within(bound) => format!("≤ {bound}"),
         }
     }

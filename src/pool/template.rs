@@ -170,9 +170,10 @@ impl Templates {
         self.around.clear();
         self.values.clear();
         let (mut at, mut copied) = (0, 0);
-        while let Some(&byte) = text.get(at) {
+        while let Some(plain) = text[at..].iter().position(|&byte| CLASSES[usize::from(byte)] != PLAIN) {
+            at += plain;
+            let byte = text[at];
             match CLASSES[usize::from(byte)] {
-                PLAIN => at += 1,
                 DIGIT => {
                     let end = at
                         + text[at..]
