@@ -34,10 +34,11 @@ pub fn measure(_bench: &Bench, running: &Running, clients: usize, seed: u64) -> 
     let fresh = memory(pid)?;
     load.once(FEW)?;
     std::thread::sleep(SETTLE);
-    let used = memory(pid)?;
     let before = cpu_time(pid)?;
     std::thread::sleep(WATCH);
     let idle = cpu_time(pid)? - before;
+    // Idle is who has rested for a while; what a session remembers of its last work is gone by then.
+    let used = memory(pid)?;
     // All are still there and still answered rightly, now all at the same moment.
     load.once(clients)?;
     std::thread::sleep(SETTLE);

@@ -50,8 +50,8 @@ pub struct Worker {
     pub watched: Cell<usize>,
     /// Values of one call are kept with each shape.
     pub samples: Cell<bool>,
-    /// Clients came or went since memory was last given back.
-    churned: Cell<bool>,
+    /// Clients came, went or came to rest since memory was last given back.
+    pub(super) churned: Cell<bool>,
     /// Told when pgweir begins to end.
     pub draining: tokio::sync::Notify,
     started: Instant,
