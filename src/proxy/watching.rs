@@ -106,6 +106,7 @@ impl Drive {
     /// The client rests or goes: what its unit of work came to.
     pub(super) fn end_unit(&mut self) {
         // What it held is given back to the system with what others held.
+        self.session.slim();
         self.worker.churned.set(self.worker.churned.get() | self.watch.is_watching());
         if let Some(thresholds) = self.worker.thresholds.get() {
             let ended = self.watch.end(&thresholds);

@@ -162,6 +162,13 @@ impl Exchange {
         *self = Exchange { queue: std::mem::take(&mut self.queue), ..Exchange::default() };
     }
 
+    /// Gives back the queue's memory while nothing is owed.
+    pub fn slim(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
     /// Takes the front item when it is of this kind. `None`: the server answers what nobody asked.
     pub fn pop(&mut self, kind: Kind) -> Option<Item> {
         self.drop_copy_ends();

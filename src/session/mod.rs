@@ -188,6 +188,11 @@ impl Session {
         }
     }
 
+    /// The client rests: what was only kept for its next message is given back.
+    pub fn slim(&mut self) {
+        self.exchange.slim();
+    }
+
     /// The transaction status of the last ReadyForQuery.
     pub fn status(&self) -> TxStatus {
         self.exchange.status
