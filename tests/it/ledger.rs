@@ -53,6 +53,11 @@ async fn calls_and_rows_are_those_of_pg_stat_statements() {
             assert_eq!((*calls, *rows), (60, 60 * 25), "{text}");
             continue;
         }
+        if version >= 17 && (text.starts_with("savepoint ") || text.starts_with("rollback to ")) {
+            // From 17 on it leaves the names of savepoints out of its texts.
+            assert_eq!((*calls, *rows), (60, 0), "{text}");
+            continue;
+        }
         let (their_calls, their_rows, _) = theirs.get(fingerprint).cloned().unwrap_or_default();
         assert_eq!((calls, rows), (&their_calls, &their_rows), "pgweir left, PostgreSQL right: {text}");
     }
