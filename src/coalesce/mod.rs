@@ -6,7 +6,9 @@ pub mod column;
 pub mod episode;
 pub mod link;
 pub mod remedy;
+pub mod replay;
 pub mod rows;
+pub mod split;
 pub mod unit;
 
 #[cfg(test)]

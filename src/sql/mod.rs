@@ -15,6 +15,7 @@ pub mod kind;
 mod lex;
 pub mod mark;
 pub mod name;
+pub mod outline;
 mod output;
 pub mod plannable;
 mod scan;

@@ -63,6 +63,20 @@ impl<'a> Bind<'a> {
         values
     }
 
+    /// The format codes of the columns, two bytes each: none, one for all, or one for each. `None`: the message
+    /// is cut or wrong.
+    #[inline]
+    pub fn results(&self) -> Option<&'a [u8]> {
+        let (count, rest) = int16(self.rest)?;
+        let (count, mut rest) = int16(rest.get(usize::try_from(count).ok()? * 2..)?)?;
+        for _ in 0..usize::try_from(count).ok()? {
+            let (length, tail) = int32(rest)?;
+            rest = tail.get(usize::try_from(length).unwrap_or_default()..)?;
+        }
+        let (count, codes) = int16(rest)?;
+        (codes.len() == usize::try_from(count).ok()? * 2).then_some(codes)
+    }
+
     /// Each parameter value, and whether it is in binary form. `None`: the message is cut or wrong.
     #[inline]
     pub fn each_value(&self, mut look: impl FnMut(Option<&'a [u8]>, bool)) -> Option<()> {
@@ -188,6 +202,19 @@ mod tests {
         let bind = Bind::read(b"\0s\0\0\0\0\x03\0\0\0\x01x\xff\xff\xff\xff\0\0\0\x09y\0\0")
             .expect("names are whole");
         assert_eq!(bind.values(), [Some(&b"x"[..]), None]);
+        assert_eq!(bind.results(), None);
+    }
+
+    #[test]
+    fn formats_of_columns_stand_behind_the_values() {
+        let results = |body: &'static [u8]| Bind::read(body).expect("names are whole").results();
+        assert_eq!(results(b"\0\0\0\0\0\0\0\0"), Some(&b""[..]));
+        assert_eq!(
+            results(b"\0\0\0\x01\0\x01\0\x01\xff\xff\xff\xff\0\x02\0\0\0\x01"),
+            Some(&b"\0\0\0\x01"[..])
+        );
+        assert_eq!(results(b"\0\0\0\0\0\0\0\x01\0"), None);
+        assert_eq!(results(b"\0\0\0\0\0\0"), None);
     }
 
     #[test]
