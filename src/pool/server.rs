@@ -158,6 +158,32 @@ impl Server {
         failure.map_or(Ok(rows), Err)
     }
 
+    /// Sends messages of pgweir's own to an idle connection and returns the frames of the answer, all up to and
+    /// without its ReadyForQuery.
+    ///
+    /// # Errors
+    /// The connection must be closed. An error of the server's is one of the frames.
+    pub async fn converse(&mut self, messages: &[u8]) -> Result<Vec<Box<[u8]>>, ServerError> {
+        self.stream.write_all(messages).await?;
+        self.stream.flush().await?;
+        let (mut frames, mut input) = (Vec::new(), Vec::with_capacity(4096));
+        loop {
+            let (tag, body) = frame(&mut self.stream, &mut input).await?;
+            match tag {
+                tag::READY if body == b"I" && input.is_empty() => return Ok(frames),
+                tag::READY => return Err(ServerError::Protocol("not idle after a question".into())),
+                _ if frames.len() >= ROWS_MAX => {
+                    return Err(ServerError::Protocol("more than was asked for".into()));
+                }
+                _ => {
+                    let mut whole = Vec::with_capacity(HEADER + body.len());
+                    reply::frame(&mut whole, tag, |out| out.extend_from_slice(&body));
+                    frames.push(whole.into_boxed_slice());
+                }
+            }
+        }
+    }
+
     /// Reads what an idle server said on its own. False when it can serve nobody any more.
     pub fn is_alive(&mut self) -> bool {
         if !self.stream.has_news() {

@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::template::Templates;
+use super::template::{Site, Templates};
 use super::values::{self, Values};
 use crate::observe::ledger::Entry;
 use crate::sql::comment::{self, Origin};
@@ -45,8 +45,19 @@ pub struct Known {
     pub values: Option<Rc<Values>>,
     /// The text itself, under the same condition.
     pub original: Option<Rc<Original>>,
+    /// Which texts it shares all with but its values; 0: that is not known.
+    pub site: Site,
+    /// Where these values stand; empty: where the reader found them last.
+    spans: Box<[(u32, u32)]>,
     text: Box<[u8]>,
     standard_strings: bool,
+}
+
+impl Known {
+    /// It was read as such a server reads it.
+    pub fn is_for(&self, standard_strings: bool) -> bool {
+        self.standard_strings == standard_strings
+    }
 }
 
 /// One statement as it was sent.
@@ -151,6 +162,9 @@ impl Reader {
             return Rc::new(known);
         }
         known.text = text.into();
+        if known.site != 0 {
+            known.spans = self.templates.values().into();
+        }
         let known = Rc::new(known);
         if self.texts.len() >= TEXTS_MAX {
             self.texts.clear();
@@ -165,8 +179,8 @@ impl Reader {
             && !self.values
             && let Some(met) = self.templates.meet(text, standard_strings)
         {
-            let (traits, marks, shapes) = (met.traits, met.marks, met.shapes.clone());
-            return Known { traits, marks, shapes, standard_strings, ..Known::default() };
+            let (traits, marks, shapes, site) = (met.traits, met.marks, met.shapes.clone(), met.site);
+            return Known { traits, marks, shapes, standard_strings, site, ..Known::default() };
         }
         self.understand(text, standard_strings)
     }
@@ -213,9 +227,15 @@ impl Reader {
             known.original = Some(Rc::new(Original { text: text.into(), literals: values.len() }));
         }
         if !self.values {
-            self.templates.learn(standard_strings, traits, &known.shapes, &self.holes);
+            let site = self.templates.learn(standard_strings, traits, &known.shapes, &self.holes);
+            known.site = site.unwrap_or_default();
         }
         known
+    }
+
+    /// Where the values of a text with a site stand, quotes included; to be asked right after it was read.
+    pub fn spans<'a>(&'a self, known: &'a Known) -> &'a [(u32, u32)] {
+        if known.spans.is_empty() { self.templates.values() } else { &known.spans }
     }
 
     /// How many texts had to be read, because nothing like them was known.

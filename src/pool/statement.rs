@@ -127,6 +127,13 @@ impl Interner {
         }
     }
 
+    /// An id for a statement that pgweir makes for itself.
+    pub fn new_id(&mut self) -> StatementId {
+        let id = self.next.get() + 1;
+        self.next.set(id);
+        id
+    }
+
     pub fn len(&self) -> usize {
         self.known.len()
     }
@@ -143,8 +150,7 @@ impl Interner {
         shared: bool,
         unnamed: bool,
     ) -> Statement {
-        let id = self.next.get() + 1;
-        self.next.set(id);
+        let id = self.new_id();
         let known = self.reader.read(text, context.standard_strings);
         Statement { id, text: text.into(), types: types.into(), known, shared, unnamed, context }
     }

@@ -19,7 +19,14 @@ struct Template {
     shapes: Shapes,
     /// Where each of the statement's values comes from, in their order.
     sources: Box<[Source]>,
+    site: Site,
 }
+
+/// Tells texts apart that differ in more than their values; 0: nobody asked.
+pub type Site = u64;
+
+/// Sites of templates have this bit, so that they are never ids of statements.
+const SITE_BIT: Site = 1 << 63;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
@@ -48,6 +55,8 @@ pub struct Templates {
     /// Of the last scan: what is around the values, and where they stand, quotes included.
     around: Vec<u8>,
     values: Vec<(u32, u32)>,
+    /// Of the template that was learned last.
+    site: Site,
 }
 
 impl Default for Templates {
@@ -58,6 +67,7 @@ impl Default for Templates {
             seen: Box::new([0; SEEN]),
             around: Vec::new(),
             values: Vec::new(),
+            site: SITE_BIT,
         }
     }
 }
@@ -68,6 +78,7 @@ pub struct Met<'a> {
     pub traits: Traits,
     pub shapes: &'a Shapes,
     pub marks: Marks,
+    pub site: Site,
 }
 
 /// How a byte is met by the scan.
@@ -128,18 +139,29 @@ impl Templates {
                 Source::Fixed(mark) => mark,
             });
         }
-        Some(Met { traits: template.traits, shapes: &template.shapes, marks })
+        Some(Met { traits: template.traits, shapes: &template.shapes, marks, site: template.site })
+    }
+
+    /// Where the values of the last text stand, quotes included.
+    pub fn values(&self) -> &[(u32, u32)] {
+        &self.values
     }
 
     /// Remembers what the text of the last `meet` was found to be, if it is the second of its kind and nothing
-    /// in it depends on its values.
-    pub fn learn(&mut self, standard_strings: bool, traits: Traits, shapes: &Shapes, holes: &[(Hole, u32)]) {
+    /// in it depends on its values. Returns the site that it has from now on.
+    pub fn learn(
+        &mut self,
+        standard_strings: bool,
+        traits: Traits,
+        shapes: &Shapes,
+        holes: &[(Hole, u32)],
+    ) -> Option<Site> {
         if self.values.is_empty() {
-            return;
+            return None;
         }
         let key = self.hasher.hash_one(&*self.around);
         if std::mem::replace(&mut self.seen[key as usize % SEEN], key) != key {
-            return;
+            return None;
         }
         let mut next = 0;
         let sources: Option<Vec<Source>> = holes
@@ -154,15 +176,15 @@ impl Templates {
             })
             .collect();
         // A value that is no hole, such as the 2 of ORDER BY 2, is a part of the shape.
-        let Some(sources) = sources.filter(|_| next == self.values.len()) else {
-            return;
-        };
+        let sources = sources.filter(|_| next == self.values.len())?;
         if self.known.len() >= TEMPLATES_MAX {
             self.known.clear();
         }
-        let (around, sources) = (self.around.as_slice().into(), sources.into());
-        self.known
-            .insert(key, Template { around, standard_strings, traits, shapes: shapes.clone(), sources });
+        self.site += 1;
+        let (around, sources, site) = (self.around.as_slice().into(), sources.into(), self.site);
+        let shapes = shapes.clone();
+        self.known.insert(key, Template { around, standard_strings, traits, shapes, sources, site });
+        Some(site)
     }
 
     /// Parts the text into values and what is around them. `None`: it holds what this scan does not understand.

@@ -68,8 +68,14 @@ impl Drive {
     pub(super) fn book(&mut self, notes: &mut Notes) {
         for done in notes.done.drain(..) {
             self.book_one(&done);
-            self.watch_done(&done);
+            self.watch_done(&done, None);
         }
+    }
+
+    /// Counts a statement whose answer, these frames, came by another way.
+    pub(super) fn book_done(&mut self, done: &Done, frames: &[u8]) {
+        self.book_one(done);
+        self.watch_done(done, Some(frames));
     }
 
     fn book_one(&mut self, done: &Done) {

@@ -122,6 +122,10 @@ impl Drive {
         }
         match rest {
             Rest::Busy => return Ok(()),
+            _ => self.lead = None,
+        }
+        match rest {
+            Rest::Busy => {}
             Rest::Keep
                 if self.session.mode == PoolMode::Statement && self.session.status() != TxStatus::Idle =>
             {

@@ -2,6 +2,7 @@
 //! It reads what is ready, lets the session decide, writes what came out, and waits. It decides nothing
 //! about the protocol.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::books::Waits;
+use super::coalescing::{Lead, Lines, Place};
 use super::control::Control;
 use super::farewell;
 use super::farewell::Farewell;
@@ -29,7 +31,7 @@ use crate::wire::HEADER;
 const BURSTS: usize = 16;
 
 /// Unsent answers beyond which a client's requests are left unread.
-const UNSENT_MAX: usize = 64 * 1024;
+pub(super) const UNSENT_MAX: usize = 64 * 1024;
 
 /// Unsent bytes of a burst are kept, and nothing more is read, until they are gone.
 #[derive(Default)]
@@ -69,6 +71,12 @@ pub struct Drive {
     pub(super) transaction_us: u64,
     pub(super) waits: Waits,
     pub(super) watch: Watch,
+    /// Look-ups that may be asked together with those of others.
+    pub(super) lines: Rc<Lines>,
+    /// Its look-ups in flight, in the order in which they are answered; their requests are the input's first.
+    pub(super) places: VecDeque<Place>,
+    /// Its look-up is under way alone, and others wait for it.
+    pub(super) lead: Option<Lead>,
 }
 
 /// Why the loop stops for now.
@@ -107,6 +115,7 @@ impl Drive {
         lease: Option<Lease>,
         startup: Option<Arc<[(Text, Text)]>>,
     ) -> Self {
+        let lines = worker.lines(&control.pool);
         let mut drive = Drive {
             worker,
             pool: control.pool.clone(),
@@ -128,11 +137,19 @@ impl Drive {
             transaction_us: 0,
             waits: Waits::default(),
             watch: Watch::default(),
+            lines,
+            places: VecDeque::new(),
+            lead: None,
         };
         if let Some(lease) = lease {
             drive.adopt(lease);
         }
         drive
+    }
+
+    /// Look at the input that is there, before any more is read.
+    pub(super) fn look_again(&mut self, again: bool) {
+        self.again |= again;
     }
 
     /// Takes over bytes that the client sent ahead during its login.
@@ -161,6 +178,9 @@ impl Drive {
         }
         if self.ticket.is_some() {
             return self.poll_ticket(cx);
+        }
+        if !self.places.is_empty() {
+            return self.poll_seats(cx);
         }
         let mut moved = false;
         if self.lease.is_some() {
@@ -344,6 +364,7 @@ impl Drive {
                 }
                 Ok(())
             }
+            Need::Server if self.take_seats() => Ok(()),
             Need::Server => self.want_server(),
             Need::Answers => {
                 self.wants_answers = true;

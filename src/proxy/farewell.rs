@@ -85,6 +85,8 @@ pub fn part(drive: &mut Drive, farewell: Farewell, cx: &mut Context<'_>) {
     }
     drive.pin(None);
     drive.ticket = None;
+    drive.places.clear();
+    drive.lead = None;
     let gone = matches!(farewell, Farewell::ServerLost { .. } | Farewell::ServerBroken(_));
     if matches!(farewell, Farewell::Refused(_)) && drive.session.in_flight() {
         stop_statement(drive);

@@ -4,6 +4,7 @@
 pub mod books;
 pub mod borrow;
 pub mod chore;
+pub(crate) mod coalescing;
 pub mod control;
 pub mod descriptors;
 pub mod drive;

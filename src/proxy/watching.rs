@@ -71,12 +71,13 @@ impl Drive {
 
     /// A statement was answered.
     #[inline]
-    pub(super) fn watch_done(&mut self, done: &Done) {
+    pub(super) fn watch_done(&mut self, done: &Done, frames: Option<&[u8]>) {
         if !self.watch.is_watching() {
             return;
         }
         let fingerprint = done.shape.fingerprint;
-        let frames = self.from_server.input.bytes().get(done.at.clone()).unwrap_or_default();
+        let read = || self.from_server.input.bytes().get(done.at.clone()).unwrap_or_default();
+        let frames = frames.unwrap_or_else(read);
         let now = self.worker.clock.us();
         self.watch.answered(fingerprint, done.rows, done.server_us, frames, now);
         self.worker.bursts.borrow_mut().answered((number(&self.pool), fingerprint), done.server_us);

@@ -15,7 +15,7 @@ impl Drive {
         match wish {
             Wish::End(error) => Err(Farewell::Refused(error)),
             Wish::Cancel => {
-                if self.ticket.is_some() {
+                if self.ticket.is_some() || !self.places.is_empty() {
                     self.control.cancelled();
                     let message = "canceling statement due to user request";
                     return self.give_up_waiting(&ClientError::error("57014", message), cx);
@@ -26,6 +26,10 @@ impl Drive {
                     self.cancel();
                 }
                 Ok(())
+            }
+            Wish::Interrupt if !self.places.is_empty() => {
+                let message = "canceling statement due to pgweir's query timeout";
+                self.give_up_waiting(&ClientError::error("57014", message), cx)
             }
             Wish::Interrupt => {
                 if self.cancelling.get() == 0 {
@@ -42,7 +46,8 @@ impl Drive {
             Wish::GiveUpWaiting(_) => Ok(()),
             Wish::Drain => {
                 self.draining = true;
-                if self.chore.is_none() && self.ticket.is_none() && self.session.is_clean() {
+                let waits = self.ticket.is_some() || !self.places.is_empty();
+                if self.chore.is_none() && !waits && self.session.is_clean() {
                     return Err(Farewell::Refused(farewell::shutting_down()));
                 }
                 Ok(())
@@ -85,6 +90,7 @@ impl Drive {
         cx: &mut Context<'_>,
     ) -> Result<(), Farewell> {
         self.ticket = None;
+        self.places.clear();
         self.wants_server = false;
         let input = self.from_client.input.bytes();
         let mut answer = Vec::new();

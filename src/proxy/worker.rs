@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
+use super::coalescing::Lines;
 use super::control::{Control, State, Wish};
 use super::hub::{Hub, Live, Mail};
 use super::{farewell, greet, report};
@@ -23,6 +24,7 @@ use crate::pool::clock::Clock;
 use crate::pool::lend::{Config, Pool};
 use crate::pool::statement::Interner;
 use crate::session::account::Notes;
+use crate::session::lookup::Values;
 use crate::session::out::Out;
 
 /// How often deadlines are looked at while sessions are at work, and while none is.
@@ -38,6 +40,9 @@ pub struct Worker {
     pub outs: RefCell<(Out, Out)>,
     /// Where they tell of their statements.
     pub notes: RefCell<Notes>,
+    /// What they read of a look-up: its values, and what it has in common with others.
+    pub scratch: RefCell<(Values, Vec<u8>)>,
+    lines: RefCell<HashMap<(String, String), Rc<Lines>>>,
     pools: RefCell<HashMap<(String, String), Rc<Pool>>>,
     sessions: RefCell<BTreeMap<u64, Rc<Control>>>,
     next_statement: Rc<Cell<u64>>,
@@ -69,6 +74,8 @@ impl Worker {
             slab: Slab::default(),
             outs: RefCell::default(),
             notes: RefCell::default(),
+            scratch: RefCell::default(),
+            lines: RefCell::default(),
             pools: RefCell::default(),
             sessions: RefCell::default(),
             // Ids of different workers never meet.
@@ -201,6 +208,13 @@ impl Worker {
         let pool = Pool::new((database, user), config, shared, self.clock.clone(), (counters, interner));
         self.pools.borrow_mut().insert(key, pool.clone());
         Some(pool)
+    }
+
+    /// The look-ups of a pool.
+    pub fn lines(self: &Rc<Self>, pool: &Rc<Pool>) -> Rc<Lines> {
+        let mut lines = self.lines.borrow_mut();
+        let key = (pool.database.clone(), pool.user.clone());
+        lines.entry(key).or_insert_with(|| Lines::new(self, pool)).clone()
     }
 
     fn config(&self, live: &Live, database: &str, user: &str) -> Option<Config> {

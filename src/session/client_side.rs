@@ -257,7 +257,10 @@ impl Session {
             return self.exchange.push(Kind::Query);
         };
         let standard_strings = desk.memory.as_ref().is_none_or(|memory| memory.standard_strings);
-        let known = desk.interner.reader.read(text, standard_strings);
+        let known = match self.read_ahead.take() {
+            Some(known) if known.is_for(standard_strings) => known,
+            _ => desk.interner.reader.read(text, standard_strings),
+        };
         if self.mode == PoolMode::Session {
             self.pass(input, frame, desk);
             self.exchange.push(Kind::Query);

@@ -135,6 +135,11 @@ impl Exchange {
         self.queue.is_empty() && !self.skipping && !self.open_group && !self.copying_both
     }
 
+    /// It is as if nothing had ever been asked.
+    pub fn is_untouched(&self) -> bool {
+        self.is_settled() && self.status == TxStatus::Idle && !self.begun && !self.clears
+    }
+
     /// No server has to answer what is queued.
     pub fn is_all_fake(&self) -> bool {
         self.queue.iter().all(|item| item.kind.is_fake())

@@ -12,6 +12,7 @@ pub mod expect;
 pub mod extended;
 pub mod heal;
 pub mod limits;
+pub mod lookup;
 pub mod out;
 mod pending;
 pub mod prepared;
@@ -33,6 +34,7 @@ use crate::observe::counters::PinReason;
 use crate::pool::baggage::Baggage;
 use crate::pool::memory::Memory;
 use crate::pool::settings::PoolMode;
+use crate::pool::shape::Known;
 use crate::pool::statement::Interner;
 use crate::wire::client::tag;
 use crate::wire::server::TxStatus;
@@ -63,6 +65,8 @@ pub struct Session {
     pub startup: Rc<Baggage>,
     pub(in crate::session) doubt: Doubt,
     pub(in crate::session) kept: heal::Kept,
+    /// What the text of the Query at the front of the input is, if that was read already.
+    pub(in crate::session) read_ahead: Option<Rc<Known>>,
     pub account: account::Account,
     /// The server was asked for answers that the client's input waits for.
     pub(in crate::session) flushed: bool,
@@ -178,6 +182,7 @@ impl Session {
             startup,
             doubt: Doubt::default(),
             kept: heal::Kept::Nothing,
+            read_ahead: None,
             account: account::Account::default(),
             flushed: false,
             blamed: 0,
@@ -294,6 +299,7 @@ impl Session {
     /// Answers the first request of `input` with an error, in place of a server that never came. Returns
     /// what of the input is thereby done; for an extended request all up to its Sync is skipped.
     pub fn refuse(&mut self, input: &[u8], error: &ClientError, answer: &mut Vec<u8>) -> usize {
+        self.read_ahead = None;
         reply::error(answer, error);
         self.tally.error = error.sqlstate.as_bytes().try_into().ok();
         self.exchange.skip_to_sync();

@@ -77,9 +77,10 @@ impl<'a> Bind<'a> {
         (codes.len() == usize::try_from(count).ok()? * 2).then_some(codes)
     }
 
-    /// Each parameter value, and whether it is in binary form. `None`: the message is cut or wrong.
+    /// Each parameter value, and whether it is in binary form. Returns what follows them, the formats of the
+    /// result; `None`: the message is cut or wrong.
     #[inline]
-    pub fn each_value(&self, mut look: impl FnMut(Option<&'a [u8]>, bool)) -> Option<()> {
+    pub fn each_value(&self, mut look: impl FnMut(Option<&'a [u8]>, bool)) -> Option<&'a [u8]> {
         let (count, rest) = int16(self.rest)?;
         let (formats, rest) = rest.split_at_checked(usize::try_from(count).ok()? * 2)?;
         let (count, mut rest) = int16(rest)?;
@@ -97,7 +98,7 @@ impl<'a> Bind<'a> {
             look(Some(value), binary);
             rest = tail;
         }
-        Some(())
+        Some(rest)
     }
 }
 

@@ -8,7 +8,11 @@ use super::server::TxStatus;
 use crate::error::ClientError;
 
 pub const PARSE_COMPLETE: [u8; 5] = *b"1\0\0\0\x04";
+pub const BIND_COMPLETE: [u8; 5] = *b"2\0\0\0\x04";
+pub const PORTAL_SUSPENDED: [u8; 5] = *b"s\0\0\0\x04";
 pub const CLOSE_COMPLETE: [u8; 5] = *b"3\0\0\0\x04";
+/// Of the unnamed portal, without a limit.
+pub const EXECUTE_ALL: [u8; 10] = *b"E\0\0\0\x09\0\0\0\0\0";
 pub const FLUSH: [u8; 5] = *b"H\0\0\0\x04";
 pub const SYNC: [u8; 5] = *b"S\0\0\0\x04";
 pub const TERMINATE: [u8; 5] = *b"X\0\0\0\x04";

@@ -1,0 +1,254 @@
+//! The queue of look-ups that can leave together: same site, same formats, same settings.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::seat::{Outcome, Seat};
+use super::site::{Kind, Site};
+use super::survey::Plan;
+use crate::coalesce::replay::{self, Batch, Replay, Slot, SlotKind};
+use crate::pool::baggage::Baggage;
+use crate::session::lookup::{Form, Lookup, Value, ValueKind, Values, bind_of};
+
+/// Look-ups in one flight. A batch of 256 point look-ups takes PostgreSQL about a millisecond.
+pub const MEMBERS_MAX: usize = 256;
+
+/// Flights' worth of look-ups that may wait; further ones go alone.
+const QUEUES_MAX: usize = 4;
+
+/// Flights of one line under way at the same time: others leave only when one takes longer than usual.
+pub const FLIGHTS_MAX: u32 = 4;
+
+pub struct Line {
+    pub site: Rc<Site>,
+    key: Box<[u8]>,
+    pub varying: u32,
+    /// Of the parameters and of the result, as a Bind has them; empty: simple queries.
+    pub parameters: Box<[u8]>,
+    pub formats: Box<[u8]>,
+    /// The values of the look-up that opened the line, by slot.
+    pub sample: Box<[Option<Box<[u8]>>]>,
+    pub baggage: Rc<Baggage>,
+    stage: RefCell<Stage>,
+    queues: RefCell<VecDeque<Queue>>,
+    pub flights: Cell<u32>,
+    /// The mean time of a flight, in µs.
+    usual_us: Cell<u32>,
+}
+
+/// How far the line has come.
+enum Stage {
+    /// It is being found out how, and whether, its look-ups can be asked together.
+    Surveyed,
+    Open(Rc<Plan>),
+    /// They go alone until this time of the worker's clock.
+    Closed { until_us: u64 },
+}
+
+/// Who waits, and for what.
+#[derive(Default)]
+pub struct Queue {
+    pub members: Vec<Member>,
+    pub batch: Batch,
+    /// The values of each key of the batch, and where they end; those who ask for the same share a key.
+    values: Vec<u8>,
+    ends: Vec<u32>,
+    known: HashMap<u64, u32, foldhash::fast::RandomState>,
+    slots: Vec<Slot>,
+}
+
+pub struct Member {
+    pub seat: Rc<Seat>,
+    pub form: Form,
+    /// Its place in the batch.
+    pub key: u32,
+}
+
+impl Queue {
+    fn clear(&mut self, replay: &Replay) {
+        self.members.clear();
+        self.batch.clear(replay);
+        self.values.clear();
+        self.ends.clear();
+        self.known.clear();
+    }
+
+    /// The place in the batch of these values.
+    fn key(&mut self, replay: &Replay, asked: &Asked<'_>, varying: u32) -> Option<u32> {
+        let start = self.values.len();
+        for (at, value) in asked.values.each.iter().enumerate() {
+            if varying & 1 << at != 0 {
+                push_value(*value, asked.input, &mut self.values);
+            }
+        }
+        let hash = self.known.hasher().hash_one(&self.values[start..]);
+        if let Some(&key) = self.known.get(&hash) {
+            let from = if key == 0 { 0 } else { self.ends[key as usize - 1] as usize };
+            let same = self.values[from..self.ends[key as usize] as usize] == self.values[start..];
+            if same {
+                self.values.truncate(start);
+                return Some(key);
+            }
+        }
+        let added = self.add(replay, asked);
+        if added.is_none() {
+            self.values.truncate(start);
+            return None;
+        }
+        let key = self.ends.len() as u32;
+        self.ends.push(self.values.len() as u32);
+        self.known.insert(hash, key);
+        Some(key)
+    }
+
+    fn add(&mut self, replay: &Replay, asked: &Asked<'_>) -> Option<()> {
+        let (start, end) = asked.lookup.text;
+        self.slots.clear();
+        let text = &asked.input[start as usize..end as usize];
+        let bind = if asked.lookup.form.simple { None } else { bind_of(asked.input) };
+        if start < end {
+            self.slots.extend(asked.values.each.iter().map(|value| slot(value, start)));
+        }
+        self.batch.add(replay, &replay::Member { text, slots: &self.slots, bind }).ok()
+    }
+}
+
+/// A look-up that wants to come along.
+pub struct Asked<'a> {
+    pub lookup: &'a Lookup,
+    pub input: &'a [u8],
+    pub values: &'a Values,
+}
+
+/// Where a value stands in a text that starts at `base`; its quotes belong to it.
+pub fn slot(value: &Value, base: u32) -> Slot {
+    let (quote, kind) = match value.kind {
+        ValueKind::String => (1, SlotKind::String),
+        ValueKind::Integer => (0, SlotKind::Integer),
+        _ => (0, SlotKind::Other),
+    };
+    Slot { start: value.start - base - quote, end: value.end - base + quote, kind, oid: 0 }
+}
+
+impl Line {
+    pub fn new(site: Rc<Site>, kind: &Kind<'_>, baggage: Rc<Baggage>) -> Self {
+        let sample = kind.values.each.iter().map(|value| value.bytes(kind.input).map(Into::into)).collect();
+        Line {
+            site,
+            key: kind.key.into(),
+            varying: kind.varying,
+            parameters: kind.values.parameters.as_slice().into(),
+            formats: kind.values.formats.as_slice().into(),
+            sample,
+            baggage,
+            stage: RefCell::new(Stage::Surveyed),
+            queues: RefCell::default(),
+            flights: Cell::new(0),
+            usual_us: Cell::new(0),
+        }
+    }
+
+    pub fn is_for(&self, key: &[u8], baggage: &Rc<Baggage>) -> bool {
+        *self.key == *key && self.baggage == *baggage
+    }
+
+    /// Nobody waits or flies, and nobody is finding out about it.
+    pub fn is_idle(&self) -> bool {
+        let surveyed = matches!(*self.stage.borrow(), Stage::Surveyed);
+        !surveyed && self.flights.get() == 0 && !self.waits()
+    }
+
+    /// How to ask for its look-ups together.
+    pub fn plan(&self) -> Option<Rc<Plan>> {
+        match &*self.stage.borrow() {
+            Stage::Open(plan) => Some(plan.clone()),
+            _ => None,
+        }
+    }
+
+    /// Those who wait go alone.
+    pub fn disband(&self) {
+        let queues = std::mem::take(&mut *self.queues.borrow_mut());
+        for member in queues.into_iter().flat_map(|queue| queue.members) {
+            member.seat.settle(Outcome::Alone);
+        }
+    }
+
+    /// It was closed for a time that is over: worth another look.
+    pub fn reopens(&self, now_us: u64) -> bool {
+        let mut stage = self.stage.borrow_mut();
+        let over = matches!(*stage, Stage::Closed { until_us } if until_us <= now_us);
+        if over {
+            *stage = Stage::Surveyed;
+        }
+        over
+    }
+
+    pub fn open(&self, plan: Plan) {
+        *self.stage.borrow_mut() = Stage::Open(Rc::new(plan));
+    }
+
+    pub fn close(&self, until_us: u64) {
+        *self.stage.borrow_mut() = Stage::Closed { until_us };
+    }
+
+    /// How long a flight usually takes.
+    pub fn usual(&self) -> Duration {
+        Duration::from_micros(self.usual_us.get().into())
+    }
+
+    /// A flight took so long: a moving mean over about eight.
+    pub fn note_time(&self, us: u64) {
+        let us = u32::try_from(us).unwrap_or(u32::MAX);
+        let usual = self.usual_us.get();
+        let moved = usual - usual / 8 + us / 8;
+        self.usual_us.set(if usual == 0 { us } else { moved });
+    }
+
+    /// Joins the queue. `None`: it is full, or this look-up does not fit to the others.
+    pub fn join(&self, plan: &Plan, asked: &Asked<'_>) -> Option<Rc<Seat>> {
+        let mut queues = self.queues.borrow_mut();
+        if queues.back().is_none_or(|queue| queue.members.len() >= MEMBERS_MAX) {
+            if queues.len() >= QUEUES_MAX {
+                return None;
+            }
+            let mut queue = Queue::default();
+            queue.clear(&plan.replay);
+            queues.push_back(queue);
+        }
+        let queue = queues.back_mut()?;
+        let key = queue.key(&plan.replay, asked, self.varying)?;
+        let seat = Rc::new(Seat::default());
+        queue.members.push(Member { seat: seat.clone(), form: asked.lookup.form, key });
+        Some(seat)
+    }
+
+    pub fn waits(&self) -> bool {
+        self.queues.borrow().iter().any(|queue| !queue.members.is_empty())
+    }
+
+    /// Takes out who leaves next; the queue goes on with what is left of the last flight.
+    pub fn board(&self, plan: &Plan, flight: &mut Queue) {
+        let mut queues = self.queues.borrow_mut();
+        flight.clear(&plan.replay);
+        match queues.len() {
+            0 => {}
+            1 => std::mem::swap(&mut queues[0], flight),
+            _ => *flight = queues.pop_front().unwrap_or_default(),
+        }
+    }
+}
+
+/// A value as a Bind has it.
+pub fn push_value(value: Value, input: &[u8], out: &mut Vec<u8>) {
+    match value.bytes(input) {
+        None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+        Some(bytes) => {
+            out.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
+            out.extend_from_slice(bytes);
+        }
+    }
+}
