@@ -88,7 +88,7 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("comfy_table", &["cli", "demo"]),
     ("dashmap", &["proxy"]),
     ("deadpool_postgres", &["probe"]),
-    ("foldhash", &["pool", "session"]),
+    ("foldhash", &["pool", "proxy", "session"]),
     ("hmac", &["auth"]),
     ("hyper", &["admin"]),
     ("humantime", &["admin", "cli", "observe"]),

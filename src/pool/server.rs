@@ -158,8 +158,8 @@ impl Server {
         failure.map_or(Ok(rows), Err)
     }
 
-    /// Sends messages of pgweir's own to an idle connection and returns the frames of the answer, all up to and
-    /// without its ReadyForQuery.
+    /// Sends messages of pgweir's own that end with a Sync or a Query, and returns the frames of the answer up to
+    /// ReadyForQuery, which is the last of them.
     ///
     /// # Errors
     /// The connection must be closed. An error of the server's is one of the frames.
@@ -169,17 +169,15 @@ impl Server {
         let (mut frames, mut input) = (Vec::new(), Vec::with_capacity(4096));
         loop {
             let (tag, body) = frame(&mut self.stream, &mut input).await?;
-            match tag {
-                tag::READY if body == b"I" && input.is_empty() => return Ok(frames),
-                tag::READY => return Err(ServerError::Protocol("not idle after a question".into())),
-                _ if frames.len() >= ROWS_MAX => {
-                    return Err(ServerError::Protocol("more than was asked for".into()));
-                }
-                _ => {
-                    let mut whole = Vec::with_capacity(HEADER + body.len());
-                    reply::frame(&mut whole, tag, |out| out.extend_from_slice(&body));
-                    frames.push(whole.into_boxed_slice());
-                }
+            if frames.len() >= ROWS_MAX {
+                return Err(ServerError::Protocol("more than was asked for".into()));
+            }
+            let mut whole = Vec::with_capacity(HEADER + body.len());
+            reply::frame(&mut whole, tag, |out| out.extend_from_slice(&body));
+            frames.push(whole.into_boxed_slice());
+            if tag == tag::READY {
+                let all = input.is_empty();
+                return all.then_some(frames).ok_or(ServerError::Protocol("more than was asked for".into()));
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Look-ups that need no server of their own: a read by values, outside of any transaction, whose whole request is
 //! at hand. It may be answered together with others of its kind, or from rows that are at hand already. Recognises
-//! such a request, writes its answer frame by frame as the client asked for it, and leaves the session as if a
-//! server had answered. Decides nothing about who answers. Pure.
+//! such a request, and leaves the session as if a server had answered. Decides nothing about who answers. Pure.
 
 use std::rc::Rc;
 
@@ -14,8 +13,7 @@ use crate::sql::Traits;
 use crate::sql::kind::Kind;
 use crate::sql::mark::Marks;
 use crate::wire::client::{Bind, Parse, Target, TargetKind, query_text, tag};
-use crate::wire::server::TxStatus;
-use crate::wire::{self, HEADER, reply};
+use crate::wire::{self, HEADER};
 
 /// A longer request is forwarded: no key is that long.
 const REQUEST_MAX: usize = 16 * 1024;
@@ -112,19 +110,16 @@ impl Values {
     }
 }
 
-/// What PostgreSQL says of a statement's parameters and rows.
-#[derive(Debug, Default)]
-pub struct Described {
-    /// A ParameterDescription frame.
-    pub parameters: Box<[u8]>,
-    /// A RowDescription frame that says text for all columns.
-    pub row: Box<[u8]>,
-}
-
 impl Session {
     /// The look-up at the front of the input, if there is one and nothing that this client did before has any
     /// influence on its answer beyond its settings.
-    pub fn lookup(&mut self, input: &[u8], interner: &mut Interner, epoch: u64, values: &mut Values) -> Option<Lookup> {
+    pub fn lookup(
+        &mut self,
+        input: &[u8],
+        interner: &mut Interner,
+        epoch: u64,
+        values: &mut Values,
+    ) -> Option<Lookup> {
         self.read_ahead = None;
         let head = wire::head(input).ok()??;
         if head.size > input.len().min(REQUEST_MAX) || !self.is_free() {
@@ -245,6 +240,11 @@ pub fn bind_of(request: &[u8]) -> Option<Bind<'_>> {
     Group::read(request).map(|group| group.bind)
 }
 
+/// The text of its Parse, if there is one.
+pub fn text_of(request: &[u8]) -> Option<&[u8]> {
+    Group::read(request)?.parse.map(|parse| parse.text)
+}
+
 /// The name that the request's Parse gives its statement.
 pub fn statement_name(request: &[u8]) -> &[u8] {
     let body = request.get(HEADER..).unwrap_or_default();
@@ -254,7 +254,9 @@ pub fn statement_name(request: &[u8]) -> &[u8] {
 /// The shape of a text that is one read and leaves nothing behind.
 fn lookup_shape(known: &Known) -> Option<&Rc<Shape>> {
     match &known.shapes {
-        Shapes::One(shape) if matches!(shape.kind, Kind::Read | Kind::Page) && known.traits == Traits::NONE => {
+        Shapes::One(shape)
+            if matches!(shape.kind, Kind::Read | Kind::Page) && known.traits == Traits::NONE =>
+        {
             Some(shape)
         }
         _ => None,
@@ -313,84 +315,6 @@ impl<'a> Group<'a> {
         form.rows_max = wire::int32(&body[1..]).and_then(|(rows, _)| u32::try_from(rows).ok())?;
         let (tag, body) = next()?;
         (tag == tag::SYNC && body.is_empty()).then_some(Group { parse, bind, form, size: at })
-    }
-}
-
-// --- answers ---
-
-/// Writes the answer to a look-up: `rows` are its whole DataRow frames, `count` of them. `formats` is what the Bind
-/// said of the result's formats.
-pub fn answer(form: Form, described: &Described, formats: &[u8], rows: &[u8], count: u32, out: &mut Vec<u8>) {
-    if form.simple {
-        out.extend_from_slice(&described.row);
-        out.extend_from_slice(rows);
-        complete(count, out);
-        return out.extend_from_slice(&reply::ready(TxStatus::Idle));
-    }
-    if form.parse {
-        out.extend_from_slice(&reply::PARSE_COMPLETE);
-    }
-    if form.describe_statement {
-        out.extend_from_slice(&described.parameters);
-        out.extend_from_slice(&described.row);
-    }
-    out.extend_from_slice(&reply::BIND_COMPLETE);
-    if form.describe_portal {
-        let at = out.len();
-        out.extend_from_slice(&described.row);
-        set_formats(&mut out[at..], formats);
-    }
-    if form.rows_max > 0 && count >= form.rows_max {
-        // PostgreSQL stops at the limit without a look at whether more would come.
-        let mut end = 0;
-        for _ in 0..form.rows_max {
-            end += wire::head(&rows[end..]).ok().flatten().map_or(0, |head| head.size);
-        }
-        out.extend_from_slice(&rows[..end]);
-        out.extend_from_slice(&reply::PORTAL_SUSPENDED);
-    } else {
-        out.extend_from_slice(rows);
-        complete(count, out);
-    }
-    out.extend_from_slice(&reply::ready(TxStatus::Idle));
-}
-
-/// CommandComplete of a SELECT.
-fn complete(count: u32, out: &mut Vec<u8>) {
-    reply::frame(out, b'C', |out| {
-        out.extend_from_slice(b"SELECT ");
-        let mut digits = [0; 10];
-        let mut at = digits.len();
-        let mut rest = count;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        out.extend_from_slice(&digits[at..]);
-        out.push(0);
-    });
-}
-
-/// Puts the formats of a Bind into a RowDescription frame that says text for all.
-fn set_formats(frame: &mut [u8], formats: &[u8]) {
-    let Some(codes) = formats.get(2..).filter(|codes| !codes.is_empty()) else {
-        return;
-    };
-    let mut at = HEADER + 2;
-    let mut column = 0;
-    // Name and NUL; table, column, type, length, modifier: 16 bytes; format.
-    while let Some(name) = frame.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
-        at += name + 1 + 16;
-        let code = if codes.len() == 2 { 0 } else { column * 2 };
-        if let (Some(place), Some(code)) = (frame.get_mut(at..at + 2), codes.get(code..code + 2)) {
-            place.copy_from_slice(code);
-        }
-        at += 2;
-        column += 1;
     }
 }
 

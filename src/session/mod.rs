@@ -6,6 +6,7 @@
 //! session holds no trace of the last one.
 
 pub mod account;
+pub mod answer;
 pub mod client_side;
 pub mod exchange;
 pub mod expect;

@@ -11,6 +11,7 @@ pub const PARSE_COMPLETE: [u8; 5] = *b"1\0\0\0\x04";
 pub const BIND_COMPLETE: [u8; 5] = *b"2\0\0\0\x04";
 pub const PORTAL_SUSPENDED: [u8; 5] = *b"s\0\0\0\x04";
 pub const CLOSE_COMPLETE: [u8; 5] = *b"3\0\0\0\x04";
+pub const DESCRIBE_PORTAL: [u8; 7] = *b"D\0\0\0\x06P\0";
 /// Of the unnamed portal, without a limit.
 pub const EXECUTE_ALL: [u8; 10] = *b"E\0\0\0\x09\0\0\0\0\0";
 pub const FLUSH: [u8; 5] = *b"H\0\0\0\x04";

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod cluster;
+mod coalesce;
 mod conversations;
 mod demo_cluster;
 mod demo_sample;

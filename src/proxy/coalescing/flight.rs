@@ -19,9 +19,9 @@ use crate::pool::lend::{Lease, Pool};
 use crate::pool::server::ServerError;
 use crate::proxy::chore;
 use crate::proxy::worker::Worker;
-use crate::session::lookup;
+use crate::session::answer::{self, Described};
 use crate::wire::server::tag;
-use crate::wire::{self, HEADER};
+use crate::wire::{self, HEADER, reply};
 
 /// Bytes of all rows of a flight. One that brings more is given up, and its members ask for themselves.
 const ROWS_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -34,6 +34,9 @@ const PATIENCE_MAX: Duration = Duration::from_millis(20);
 
 /// How long the look-ups of a line go alone after a flight of theirs failed, in µs.
 const CLOSED_US: u64 = 1_000_000;
+
+/// And after flights that were no gain.
+const SLOW_US: u64 = 600_000_000;
 
 /// What one flight works with; kept from one to the next.
 #[derive(Default)]
@@ -81,7 +84,10 @@ async fn fly(lines: Rc<Lines>, line: Rc<Line>, worker: Rc<Worker>, pool: Rc<Pool
         };
         worker.read_clock();
         let departed_us = worker.clock.us();
-        let flown = {
+        let compares = hold.boarded.compares;
+        let flown = if compares {
+            hold.compared_trip(&plan, &line, &mut held).await
+        } else {
             let mut trip = pin!(hold.trip(&plan, &mut held, &worker));
             watch(&lines, &line, &mut trip).await
         };
@@ -89,7 +95,16 @@ async fn fly(lines: Rc<Lines>, line: Rc<Line>, worker: Rc<Worker>, pool: Rc<Pool
         let server_us = worker.clock.us() - departed_us;
         match flown {
             Ok(true) => {
-                line.note_time(server_us);
+                if !compares {
+                    line.note_time(server_us);
+                    if plan.is_slow(hold.boarded.batch.len(), server_us, line.site.alone_us()) {
+                        tracing::info!(
+                            shape = &*line.site.shape.text,
+                            "look-ups are no faster together than alone"
+                        );
+                        line.close(worker.clock.us() + SLOW_US);
+                    }
+                }
                 hold.distribute(&plan, &line, departed_us, server_us);
                 lease = Some(held);
             }
@@ -191,7 +206,10 @@ impl Hold {
             if n == 0 {
                 return Err(ServerError::Unreachable("the server closed the connection".into()));
             }
-            let (used, ready) = self.take(&mut usable, &mut split)?;
+            let window = std::mem::take(&mut self.input);
+            let taken = self.take(&window, &mut usable, &mut split);
+            self.input = window;
+            let (used, ready) = taken?;
             self.input.consume(used);
             if ready {
                 break;
@@ -212,28 +230,22 @@ impl Hold {
     }
 
     /// Takes the whole frames that are there. Returns their bytes, and whether the last was ReadyForQuery.
-    fn take(&mut self, usable: &mut bool, split: &mut Split) -> Result<(usize, bool), ServerError> {
-        let input = self.input.bytes();
+    fn take(
+        &mut self,
+        window: &Window,
+        usable: &mut bool,
+        split: &mut Split,
+    ) -> Result<(usize, bool), ServerError> {
         let mut at = 0;
         loop {
+            let input = window.bytes();
             let head = wire::head(&input[at..]).map_err(|bad| ServerError::Protocol(format!("{bad:?}")))?;
             let Some(frame) = head.and_then(|head| input.get(at..at + head.size)) else {
                 return Ok((at, false));
             };
             at += frame.len();
             match frame[0] {
-                tag::DATA_ROW if *usable => match split.row(&frame[HEADER..]) {
-                    Ok((key, row)) => {
-                        let (at, count) = &mut self.found[key];
-                        if *count == 0 {
-                            at.start = self.rows.len() as u32;
-                        }
-                        row.write(&mut self.rows);
-                        at.end = self.rows.len() as u32;
-                        *count += 1;
-                    }
-                    Err(_) => *usable = false,
-                },
+                tag::DATA_ROW if *usable => *usable = self.keep(frame, split),
                 tag::DATA_ROW
                 | tag::PARSE_COMPLETE
                 | tag::BIND_COMPLETE
@@ -247,14 +259,91 @@ impl Hold {
         }
     }
 
+    /// The same, in one snapshot with some of the look-ups as they came; `Ok(false)` also when these bring anything
+    /// else.
+    async fn compared_trip(
+        &mut self,
+        plan: &Plan,
+        line: &Line,
+        lease: &mut Lease,
+    ) -> Result<bool, ServerError> {
+        let server = lease.server();
+        let mut messages = Vec::new();
+        reply::query(&mut messages, "begin isolation level repeatable read read only");
+        server.converse(&messages).await?;
+        messages.clear();
+        plan.give(&mut server.memory, &mut messages);
+        plan.ask(&self.boarded.batch, &mut messages);
+        let frames = server.converse(&messages).await?;
+        let keys = self.boarded.batch.len();
+        self.rows.clear();
+        self.found.clear();
+        self.found.resize(keys, (0..0, 0));
+        let mut split = Split::new(keys);
+        let mut usable = true;
+        for frame in &frames {
+            match frame[0] {
+                tag::DATA_ROW if usable => usable = self.keep(frame, &mut split),
+                tag::ERROR | tag::NOTICE | tag::PARAMETER_STATUS | tag::NOTIFICATION => usable = false,
+                _ => {}
+            }
+        }
+        let mut equal = true;
+        for (key, request) in self.boarded.requests.iter().filter(|_| usable) {
+            if !equal {
+                break;
+            }
+            messages.clear();
+            line.site.write_alone(request, &mut messages);
+            let frames = server.converse(&messages).await?;
+            let at = &self.found[*key as usize].0;
+            let rows = &self.rows[at.start as usize..at.end as usize];
+            equal = is_equal(&frames, rows, &plan.described, &line.formats);
+        }
+        messages.clear();
+        reply::query(&mut messages, "rollback");
+        let end = server.converse(&messages).await?;
+        if end.last().is_none_or(|ready| ready[HEADER..] != *b"I") {
+            return Err(ServerError::Protocol("not idle after a comparison".into()));
+        }
+        server.memory.unnamed = None;
+        if usable && equal {
+            plan.was_equal();
+            return Ok(true);
+        }
+        plan.forget(&mut server.memory);
+        if !equal {
+            tracing::warn!(
+                shape = &*line.site.shape.text,
+                "an answer differed when it was asked together with others"
+            );
+        }
+        Ok(false)
+    }
+
+    /// Keeps a row of the batch with those of its key. False: it is no such row.
+    fn keep(&mut self, frame: &[u8], split: &mut Split) -> bool {
+        let Ok((key, row)) = split.row(&frame[HEADER..]) else {
+            return false;
+        };
+        let (at, count) = &mut self.found[key];
+        if *count == 0 {
+            at.start = self.rows.len() as u32;
+        }
+        row.write(&mut self.rows);
+        at.end = self.rows.len() as u32;
+        *count += 1;
+        true
+    }
+
     fn distribute(&mut self, plan: &Plan, line: &Line, departed_us: u64, server_us: u64) {
         let mut answers = Vec::with_capacity(self.rows.len() + 96 * self.boarded.members.len());
-                let mut places = Vec::with_capacity(self.boarded.members.len());
+        let mut places = Vec::with_capacity(self.boarded.members.len());
         for member in &self.boarded.members {
             let (at, count) = &self.found[member.key as usize];
             let start = answers.len() as u32;
             let rows = &self.rows[at.start as usize..at.end as usize];
-            lookup::answer(member.form, &plan.described, &line.formats, rows, *count, &mut answers);
+            answer::write(member.form, &plan.described, &line.formats, rows, *count, &mut answers);
             places.push((start..answers.len() as u32, *count));
         }
         let landed = Rc::new(Landed { answers, departed_us, server_us });
@@ -262,4 +351,23 @@ impl Hold {
             member.seat.settle(Outcome::Answered { landed: landed.clone(), at, rows });
         }
     }
+}
+
+/// Whether the answer to one look-up alone is what the batch said.
+fn is_equal(frames: &[Box<[u8]>], rows: &[u8], described: &Described, formats: &[u8]) -> bool {
+    let mut row = described.row.to_vec();
+    answer::set_formats(&mut row, formats);
+    let mut rest = rows;
+    for frame in frames {
+        match frame[0] {
+            tag::ROW_DESCRIPTION if **frame != *row => return false,
+            tag::DATA_ROW => match rest.strip_prefix(&**frame) {
+                Some(others) => rest = others,
+                None => return false,
+            },
+            tag::ERROR | tag::NOTICE => return false,
+            _ => {}
+        }
+    }
+    rest.is_empty()
 }

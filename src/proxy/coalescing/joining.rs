@@ -61,7 +61,7 @@ impl Drive {
         };
         let Some((line, plan)) = line else {
             if self.places.is_empty() {
-                self.lead = Some(site.lead());
+                self.lead = Some(site.lead(&worker.clock));
             }
             return None;
         };
@@ -76,15 +76,22 @@ impl Drive {
     }
 
     /// The open line for such a look-up; starts to find out about it when there is none.
-    fn line(&self, site: &Rc<Site>, input: &[u8], values: &Values, key: &mut Vec<u8>) -> Option<(Rc<Line>, Rc<Plan>)> {
+    fn line(
+        &self,
+        site: &Rc<Site>,
+        input: &[u8],
+        values: &Values,
+        key: &mut Vec<u8>,
+    ) -> Option<(Rc<Line>, Rc<Plan>)> {
         site.note_values(input, values);
         if !site.meet() {
             return None;
         }
         site.key(input, values, key);
-        let kind = Kind { key, varying: site.varying(), input, values };
+        let kind = Kind { key, varying: site.varying(), values };
         let (line, new) = site.line(&kind, &self.session.baggage)?;
-        if new || line.reopens(self.worker.clock.us()) {
+        let now = self.worker.clock.us();
+        if new || line.reopens(self.pool.epoch(), now) {
             survey::start(&self.lines, &line);
         }
         let plan = line.plan()?;

@@ -19,6 +19,9 @@ pub const MEMBERS_MAX: usize = 256;
 /// Flights' worth of look-ups that may wait; further ones go alone.
 const QUEUES_MAX: usize = 4;
 
+/// Look-ups of a flight that are also asked alone when answers are compared.
+const COMPARED_MAX: usize = 4;
+
 /// Flights of one line under way at the same time: others leave only when one takes longer than usual.
 pub const FLIGHTS_MAX: u32 = 4;
 
@@ -26,11 +29,8 @@ pub struct Line {
     pub site: Rc<Site>,
     key: Box<[u8]>,
     pub varying: u32,
-    /// Of the parameters and of the result, as a Bind has them; empty: simple queries.
-    pub parameters: Box<[u8]>,
+    /// Of the result, as a Bind has them; empty: simple queries.
     pub formats: Box<[u8]>,
-    /// The values of the look-up that opened the line, by slot.
-    pub sample: Box<[Option<Box<[u8]>>]>,
     pub baggage: Rc<Baggage>,
     stage: RefCell<Stage>,
     queues: RefCell<VecDeque<Queue>>,
@@ -45,7 +45,9 @@ enum Stage {
     Surveyed,
     Open(Rc<Plan>),
     /// They go alone until this time of the worker's clock.
-    Closed { until_us: u64 },
+    Closed {
+        until_us: u64,
+    },
 }
 
 /// Who waits, and for what.
@@ -53,6 +55,9 @@ enum Stage {
 pub struct Queue {
     pub members: Vec<Member>,
     pub batch: Batch,
+    /// Its answers are compared with those that the first keys get alone; these are their requests, each with its key.
+    pub compares: bool,
+    pub requests: Vec<(u32, Box<[u8]>)>,
     /// The values of each key of the batch, and where they end; those who ask for the same share a key.
     values: Vec<u8>,
     ends: Vec<u32>,
@@ -68,9 +73,11 @@ pub struct Member {
 }
 
 impl Queue {
-    fn clear(&mut self, replay: &Replay) {
+    fn clear(&mut self, plan: &Plan) {
         self.members.clear();
-        self.batch.clear(replay);
+        self.batch.clear(&plan.replay);
+        self.compares = plan.is_due();
+        self.requests.clear();
         self.values.clear();
         self.ends.clear();
         self.known.clear();
@@ -101,6 +108,9 @@ impl Queue {
         let key = self.ends.len() as u32;
         self.ends.push(self.values.len() as u32);
         self.known.insert(hash, key);
+        if self.compares && self.requests.len() < COMPARED_MAX {
+            self.requests.push((key, asked.input[..asked.lookup.size].into()));
+        }
         Some(key)
     }
 
@@ -135,14 +145,11 @@ pub fn slot(value: &Value, base: u32) -> Slot {
 
 impl Line {
     pub fn new(site: Rc<Site>, kind: &Kind<'_>, baggage: Rc<Baggage>) -> Self {
-        let sample = kind.values.each.iter().map(|value| value.bytes(kind.input).map(Into::into)).collect();
         Line {
             site,
             key: kind.key.into(),
             varying: kind.varying,
-            parameters: kind.values.parameters.as_slice().into(),
             formats: kind.values.formats.as_slice().into(),
-            sample,
             baggage,
             stage: RefCell::new(Stage::Surveyed),
             queues: RefCell::default(),
@@ -177,10 +184,14 @@ impl Line {
         }
     }
 
-    /// It was closed for a time that is over: worth another look.
-    pub fn reopens(&self, now_us: u64) -> bool {
+    /// What was found out is not good any more, or it was closed for a time that is over: worth another look.
+    pub fn reopens(&self, epoch: u64, now_us: u64) -> bool {
         let mut stage = self.stage.borrow_mut();
-        let over = matches!(*stage, Stage::Closed { until_us } if until_us <= now_us);
+        let over = match &*stage {
+            Stage::Surveyed => false,
+            Stage::Open(plan) => !plan.is_good(epoch, now_us),
+            Stage::Closed { until_us } => *until_us <= now_us,
+        };
         if over {
             *stage = Stage::Surveyed;
         }
@@ -216,7 +227,7 @@ impl Line {
                 return None;
             }
             let mut queue = Queue::default();
-            queue.clear(&plan.replay);
+            queue.clear(plan);
             queues.push_back(queue);
         }
         let queue = queues.back_mut()?;
@@ -233,7 +244,7 @@ impl Line {
     /// Takes out who leaves next; the queue goes on with what is left of the last flight.
     pub fn board(&self, plan: &Plan, flight: &mut Queue) {
         let mut queues = self.queues.borrow_mut();
-        flight.clear(&plan.replay);
+        flight.clear(plan);
         match queues.len() {
             0 => {}
             1 => std::mem::swap(&mut queues[0], flight),

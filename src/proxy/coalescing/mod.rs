@@ -34,11 +34,7 @@ pub struct Lines {
 
 impl Lines {
     pub fn new(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Rc<Self> {
-        Rc::new(Lines {
-            worker: Rc::downgrade(worker),
-            pool: Rc::downgrade(pool),
-            sites: RefCell::default(),
-        })
+        Rc::new(Lines { worker: Rc::downgrade(worker), pool: Rc::downgrade(pool), sites: RefCell::default() })
     }
 
     /// What is known of look-ups like this one.

@@ -6,9 +6,11 @@ use std::task::Waker;
 
 use super::line::{Line, push_value};
 use crate::pool::baggage::Baggage;
+use crate::pool::clock::Clock;
 use crate::pool::shape::Shape;
 use crate::pool::statement::Statement;
-use crate::session::lookup::{Lookup, Value, ValueKind, Values};
+use crate::session::lookup::{self, Lookup, Value, ValueKind, Values};
+use crate::wire::reply;
 
 /// Look-ups that met others of their kind under way before it is worth to find out more about them.
 const MEETINGS: u32 = 3;
@@ -25,6 +27,8 @@ pub struct Site {
     pub literals: Box<[Value]>,
     /// Under way alone.
     alone: Cell<u32>,
+    /// The mean time of one alone, in µs.
+    alone_us: Cell<u32>,
     /// Times that one met another under way.
     met: Cell<u32>,
     /// Slots whose values were seen to differ, one bit each, and the values seen first.
@@ -48,6 +52,7 @@ impl Site {
             text: input[start as usize..end as usize].into(),
             literals: values.each.iter().filter(literal).map(move_to_text).collect(),
             alone: Cell::new(0),
+            alone_us: Cell::new(0),
             met: Cell::new(0),
             varied: Cell::new(0),
             first: RefCell::new(first.collect()),
@@ -67,6 +72,21 @@ impl Site {
         self.varied.set(varied);
     }
 
+    /// Writes a look-up as it came, so that it can be asked on any server.
+    pub fn write_alone(&self, request: &[u8], out: &mut Vec<u8>) {
+        let (Some(statement), Some(bind)) = (&self.statement, lookup::bind_of(request)) else {
+            return out.extend_from_slice(request);
+        };
+        // A text with values in it differs from one look-up to the next.
+        let text = lookup::text_of(request).unwrap_or(&statement.text);
+        reply::parse(out, b"", text, &statement.types);
+        reply::bind_head(out, b"", b"", bind.rest.len());
+        out.extend_from_slice(bind.rest);
+        out.extend_from_slice(&reply::DESCRIBE_PORTAL);
+        out.extend_from_slice(&reply::EXECUTE_ALL);
+        out.extend_from_slice(&reply::SYNC);
+    }
+
     /// One met another that is under way. True: that happens often enough to look closer.
     pub fn meet(&self) -> bool {
         let met = self.met.get();
@@ -81,9 +101,14 @@ impl Site {
     }
 
     /// One more goes alone.
-    pub fn lead(self: &Rc<Self>) -> Lead {
+    pub fn lead(self: &Rc<Self>, clock: &Rc<Clock>) -> Lead {
         self.alone.set(self.alone.get() + 1);
-        Lead(self.clone())
+        Lead { site: self.clone(), clock: clock.clone(), since_us: clock.us() }
+    }
+
+    /// How long one takes alone, in µs; 0: nobody knows.
+    pub fn alone_us(&self) -> u64 {
+        self.alone_us.get().into()
     }
 
     pub fn wake_when_landed(&self, waker: &Waker) {
@@ -143,7 +168,6 @@ impl Site {
 pub struct Kind<'a> {
     pub key: &'a [u8],
     pub varying: u32,
-    pub input: &'a [u8],
     pub values: &'a Values,
 }
 
@@ -157,14 +181,22 @@ fn width(digits: &[u8]) -> u8 {
 }
 
 /// A look-up that is under way alone; others of its site wait for it.
-pub struct Lead(Rc<Site>);
+pub struct Lead {
+    site: Rc<Site>,
+    clock: Rc<Clock>,
+    since_us: u64,
+}
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        let alone = self.0.alone.get() - 1;
-        self.0.alone.set(alone);
-        if alone == 0 {
-            self.0.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+        let site = &self.site;
+        let took = u32::try_from(self.clock.us().saturating_sub(self.since_us)).unwrap_or(u32::MAX);
+        let mean = site.alone_us.get();
+        // A moving mean over about eight.
+        site.alone_us.set(if mean == 0 { took } else { mean - mean / 8 + took / 8 });
+        site.alone.set(site.alone.get() - 1);
+        if site.alone.get() == 0 {
+            site.waiting.borrow_mut().drain(..).for_each(Waker::wake);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Finds out whether the look-ups of a line can be asked together, and how: what is known of their shape and of the
 //! tables, what PostgreSQL says of the statement. Happens once per line, beside the data path, on a borrowed server.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::pool::memory::{Memory, StatementId};
 use crate::pool::server::ServerError;
 use crate::pool::statement;
 use crate::proxy::worker::Worker;
-use crate::session::lookup::Described;
+use crate::session::answer::Described;
 use crate::sql::shape::{HoleKind, Shaper};
 use crate::wire::server::tag;
 use crate::wire::{HEADER, reply};
@@ -26,8 +27,27 @@ pub struct Plan {
     /// Names its statement on servers.
     id: StatementId,
     /// Schema changes seen when it was made.
-    pub epoch: u64,
+    epoch: u64,
+    /// From then on it is found out again: what others change around pgweir is seen at last then.
+    until_us: u64,
+    /// Flights whose answers are still to be compared with those that the look-ups get alone.
+    checks: Cell<u32>,
+    /// Flights until the next one is compared, once all these were equal.
+    until_check: Cell<u32>,
+    /// Flights in a row that took longer than the look-ups would have taken one after the other.
+    slow: Cell<u32>,
 }
+
+/// Flights that have to bring what their look-ups bring alone before answers are used unseen, and how many of the
+/// later ones go unseen between two that are compared.
+const CHECKS: u32 = 20;
+const UNCHECKED: u32 = 1_000;
+
+/// How long a plan is good, in µs.
+const GOOD_US: u64 = 60_000_000;
+
+/// So many flights in a row that are slower than their look-ups alone end the line for a while.
+const SLOW_MAX: u32 = 2;
 
 /// How long the look-ups of a line go alone before another look, in µs: a shape that cannot be replayed rarely
 /// changes, and what is not known yet soon is.
@@ -49,6 +69,7 @@ pub fn start(lines: &Rc<Lines>, line: &Rc<Line>) {
         let now = worker.clock.us();
         match found {
             Ok(plan) => {
+                let plan = plan.good_until(now + GOOD_US);
                 tracing::debug!(shape = &*line.site.shape.text, "look-ups are asked together from now on");
                 line.open(plan);
             }
@@ -63,6 +84,8 @@ pub fn start(lines: &Rc<Lines>, line: &Rc<Line>) {
         }
     });
 }
+
+type Frame = Box<[u8]>;
 
 enum Why {
     Refused(String),
@@ -169,7 +192,9 @@ async fn describe(probe: &Probe, lease: &mut Lease, pool: &Pool, epoch: u64) -> 
     if !is_described(&batch_row[HEADER..], &row[HEADER..]) {
         return Err(Why::Refused("its rows look otherwise when it is replayed".to_owned()));
     }
-    Ok(Plan { replay, described: Described { parameters, row }, id, epoch })
+    let described = Described { parameters, row };
+    let (checks, until_check) = (Cell::new(CHECKS), Cell::new(UNCHECKED));
+    Ok(Plan { replay, described, id, epoch, until_us: 0, checks, until_check, slow: Cell::new(0) })
 }
 
 fn broken() -> Why {
@@ -177,7 +202,7 @@ fn broken() -> Why {
 }
 
 /// The ParameterDescription and RowDescription frames among the server's.
-fn descriptions(frames: &[Box<[u8]>]) -> Result<(Box<[u8]>, Box<[u8]>), Why> {
+fn descriptions(frames: &[Frame]) -> Result<(Frame, Frame), Why> {
     if let Some(error) = frames.iter().find(|frame| frame[0] == tag::ERROR) {
         let message = crate::wire::server::error_field(&error[HEADER..], b'M').unwrap_or_default();
         return Err(Why::Refused(format!("PostgreSQL refused it: {}", String::from_utf8_lossy(message))));
@@ -187,6 +212,38 @@ fn descriptions(frames: &[Box<[u8]>]) -> Result<(Box<[u8]>, Box<[u8]>), Why> {
 }
 
 impl Plan {
+    fn good_until(self, until_us: u64) -> Plan {
+        Plan { until_us, ..self }
+    }
+
+    /// Nothing is known to have changed since it was made.
+    pub fn is_good(&self, epoch: u64, now_us: u64) -> bool {
+        self.epoch == epoch && now_us < self.until_us
+    }
+
+    /// Whether the next flight's answers are to be compared.
+    pub fn is_due(&self) -> bool {
+        if self.checks.get() > 0 {
+            return true;
+        }
+        let left = self.until_check.get();
+        self.until_check.set(if left == 0 { UNCHECKED } else { left - 1 });
+        left == 0
+    }
+
+    /// A flight brought what its look-ups brought alone.
+    pub fn was_equal(&self) {
+        self.checks.set(self.checks.get().saturating_sub(1));
+    }
+
+    /// A flight for so many values took so long; one of them takes `alone_us` alone, 0: nobody knows. True: such
+    /// flights are no gain.
+    pub fn is_slow(&self, values: usize, us: u64, alone_us: u64) -> bool {
+        let slow = values > 1 && alone_us > 0 && us > alone_us * values as u64;
+        self.slow.set(if slow { self.slow.get() + 1 } else { 0 });
+        self.slow.get() >= SLOW_MAX
+    }
+
     /// Makes sure that the server has the statement.
     pub fn give(&self, memory: &mut Memory, out: &mut Vec<u8>) {
         if memory.knows(self.id) {
