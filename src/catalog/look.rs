@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    Attnum, Catalog, Column, Facts, ForeignKey, Function, Index, Key, Oid, Table, TableKind, Type, Volatility,
+    ArrayType, Attnum, Catalog, Column, Facts, ForeignKey, Function, Hidden, Index, Key, Oid, Table,
+    TableKind, Type, TypeKind, Volatility,
 };
 
 /// Views read views; PostgreSQL knows no bound, people do.
@@ -34,7 +35,10 @@ impl Catalog {
                 referenced.entry(key.to).or_default().push((at, number));
             }
         }
-        Catalog { facts, tables, functions, builtins, types, by_name, children, referenced }
+        let arrays =
+            types.iter().filter_map(|(&oid, array)| array.element.map(|element| (element, oid))).collect();
+        let hidden = Hidden::default();
+        Catalog { facts, tables, functions, builtins, types, hidden, by_name, children, referenced, arrays }
     }
 
     /// The table or view that a name means. Without a schema, the first of the search path that has it; names
@@ -142,6 +146,20 @@ impl Catalog {
             }
         }
         oid
+    }
+
+    /// The array of a user-defined type.
+    pub fn array_of(&self, element: Oid) -> Option<ArrayType> {
+        let oid = *self.arrays.get(&element)?;
+        let known = self.types.get(&element)?;
+        let base = self.types.get(&self.base_type(element));
+        let composite = base.is_some_and(|base| base.kind == TypeKind::Composite);
+        Some(ArrayType { oid, delimiter: known.delimiter, composite })
+    }
+
+    /// The user-defined functions of a name in any schema.
+    pub fn functions_anywhere(&self, name: &str) -> impl Iterator<Item = &Function> {
+        self.functions.iter().filter(move |function| function.name == name)
     }
 
     pub fn columns(&self) -> usize {

@@ -10,7 +10,7 @@ fn table(oid: Oid, schema: &str, name: &str) -> Table {
 
 fn function(schema: &str, name: &str, volatility: Volatility) -> Function {
     let (schema, name) = (schema.to_owned(), name.to_owned());
-    Function { schema, name, arguments: Vec::new(), volatility, procedure: false, returns_set: false }
+    Function { schema, name, volatility, ..Function::default() }
 }
 
 fn catalog(tables: Vec<Table>, functions: Vec<Function>) -> Catalog {

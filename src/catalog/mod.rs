@@ -2,6 +2,7 @@
 //! sizes, as plain data, and how to look things up in it. Knows neither where it came from nor what it is
 //! used for. Names are as the catalog holds them: unquoted, case kept.
 
+mod code;
 mod look;
 #[cfg(test)]
 mod look_tests;
@@ -9,6 +10,8 @@ mod look_tests;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
+
+pub use code::{ArrayType, BODY_MAX, Expression, FunctionName, Hidden, Language};
 
 /// Identifies a table, index or type within one database.
 pub type Oid = u32;
@@ -38,12 +41,18 @@ pub struct Catalog {
     pub builtins: BTreeMap<String, Volatility>,
     /// User-defined types.
     pub types: BTreeMap<Oid, Type>,
+    /// What may run unseen: behind operators, casts and types of the database's own.
+    #[serde(skip)]
+    pub hidden: Hidden,
     #[serde(skip)]
     by_name: HashMap<String, Vec<usize>>,
     #[serde(skip)]
     children: HashMap<Oid, Vec<usize>>,
     #[serde(skip)]
     referenced: HashMap<Oid, Vec<(usize, usize)>>,
+    /// Array types by what they hold.
+    #[serde(skip)]
+    arrays: HashMap<Oid, Oid>,
 }
 
 /// What holds for the database as a whole.
@@ -130,6 +139,9 @@ pub struct Table {
     pub policies: Vec<Policy>,
     /// Tables and views that a view's query reads.
     pub reads: Vec<Oid>,
+    /// What a view's query runs. `None`: no view, or it could not be read.
+    #[serde(skip)]
+    pub query: Option<Expression>,
     /// Rules other than a view's own, which rewrite statements.
     pub rules: Vec<String>,
 }
@@ -316,27 +328,39 @@ pub struct Policy {
     pub permissive: bool,
     /// Empty: everybody.
     pub roles: Vec<String>,
+    /// What its conditions run. `None`: they could not be read.
+    #[serde(skip)]
+    pub condition: Option<Expression>,
 }
 
 /// How far a function's result may be relied on. Ordered: the worst last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Volatility {
     Immutable,
     Stable,
+    #[default]
     Volatile,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Function {
     pub schema: String,
     pub name: String,
     /// Types of the input arguments, as SQL writes them.
     pub arguments: Vec<String>,
+    /// The type of its result.
+    pub returns: String,
     pub volatility: Volatility,
     /// A procedure, which only CALL runs.
     pub procedure: bool,
     pub returns_set: bool,
+    pub language: Language,
+    /// Of a function in SQL, where it is not too long.
+    #[serde(skip)]
+    pub body: Option<String>,
+    /// It sets parameters while it runs, so that names in it may mean other things.
+    pub configured: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -350,6 +374,8 @@ pub struct Type {
     pub element: Option<Oid>,
     /// Of an enum, in order.
     pub labels: Vec<String>,
+    /// Stands between values of it in the text of an array.
+    pub delimiter: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

@@ -3,6 +3,7 @@
 
 pub mod burst;
 pub mod column;
+pub mod eligible;
 pub mod episode;
 pub mod link;
 pub mod remedy;

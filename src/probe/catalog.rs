@@ -7,8 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
-use super::{ProbeError, columns, details, quoted, tables};
-use crate::catalog::{Catalog, FUNCTIONS_MAX, Facts, Function, Oid, Table, Type, TypeKind, Volatility};
+use super::{ProbeError, code, columns, details, quoted, tables};
+use crate::catalog::{
+    BODY_MAX, Catalog, FUNCTIONS_MAX, Facts, Function, Language, Oid, Table, Type, TypeKind, Volatility,
+};
 
 /// Reads everything that this user may see.
 pub(super) async fn read(client: &mut Client) -> Result<Catalog, ProbeError> {
@@ -30,9 +32,12 @@ pub(super) async fn read(client: &mut Client) -> Result<Catalog, ProbeError> {
     details::read(&mut reading).await?;
     let (functions, builtins) = functions(&mut reading).await?;
     let types = types(&mut reading).await?;
+    let hidden = code::read(&mut reading).await?;
     let Reading { facts, tables, .. } = reading;
     transaction.rollback().await?;
-    Ok(Catalog::new(facts, tables, functions, builtins, types))
+    let mut catalog = Catalog::new(facts, tables, functions, builtins, types);
+    catalog.hidden = hidden;
+    Ok(catalog)
 }
 
 /// A catalog in the making.
@@ -135,12 +140,25 @@ async fn facts(transaction: &Transaction<'_>) -> Result<Facts, ProbeError> {
     })
 }
 
-const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, p.provolatile::text, p.prokind = 'p', \
-        p.proretset, \
+/// An aggregate is as volatile, and as compiled, as its functions. `{body}` depends on the version.
+const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, \
+        greatest(p.provolatile::text, parts.provolatile), p.prokind = 'p', p.proretset, \
         ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY a(type, place) \
-            ORDER BY a.place)::text[] \
-    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+            ORDER BY a.place)::text[], \
+        CASE WHEN l.lanname = 'sql' THEN 's' \
+            WHEN l.lanname IN ('internal', 'c') AND coalesce(parts.compiled, true) THEN 'c' END, \
+        CASE WHEN l.lanname = 'sql' AND length({body}) <= $2 THEN {body} END, p.proconfig IS NOT NULL, \
+        format_type(p.prorettype, NULL) \
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
+    LEFT JOIN LATERAL (SELECT max(f.provolatile::text) AS provolatile, \
+            bool_and(fl.lanname IN ('internal', 'c')) AS compiled \
+        FROM pg_aggregate a JOIN pg_proc f ON f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, \
+            a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) \
+        JOIN pg_language fl ON fl.oid = f.prolang WHERE a.aggfnoid = p.oid) parts ON true \
     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY p.oid LIMIT $1";
+
+/// From 14 on, a function's text may be kept as what it means.
+const SQL_BODY_SINCE: u32 = 140_000;
 
 /// Of overloads the most volatile: 'i' < 's' < 'v'.
 const BUILTINS: &str = "SELECT proname::text, max(provolatile::text) FROM pg_proc \
@@ -150,7 +168,12 @@ type Functions = (Vec<Function>, BTreeMap<String, Volatility>);
 
 async fn functions(reading: &mut Reading<'_>) -> Result<Functions, ProbeError> {
     let limit = FUNCTIONS_MAX as i64;
-    let rows = reading.part("functions", FUNCTIONS, &[&(limit + 1)]).await?;
+    let body = match reading.version {
+        SQL_BODY_SINCE.. => "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)",
+        _ => "p.prosrc",
+    };
+    let query = FUNCTIONS.replace("{body}", body);
+    let rows = reading.part("functions", &query, &[&(limit + 1), &(BODY_MAX as i32)]).await?;
     reading.facts.cut |= rows.len() > FUNCTIONS_MAX;
     let mut functions = Vec::with_capacity(rows.len());
     for row in rows.iter().take(FUNCTIONS_MAX) {
@@ -161,6 +184,14 @@ async fn functions(reading: &mut Reading<'_>) -> Result<Functions, ProbeError> {
             procedure: get(row, 3)?,
             returns_set: get(row, 4)?,
             arguments: get(row, 5)?,
+            language: match get::<Option<&str>>(row, 6)? {
+                Some("s") => Language::Sql,
+                Some(_) => Language::Compiled,
+                None => Language::Other,
+            },
+            body: get(row, 7)?,
+            configured: get(row, 8)?,
+            returns: get(row, 9)?,
         });
     }
     let mut builtins = BTreeMap::new();
@@ -181,7 +212,8 @@ fn volatility(letter: &str) -> Volatility {
 /// User-defined types, without those that only describe a table's row.
 const TYPES: &str = "SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, \
         nullif(t.typbasetype, 0), CASE WHEN t.typcategory = 'A' THEN nullif(t.typelem, 0) END, \
-        ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) \
+        ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder), \
+        t.typdelim::text \
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
     LEFT JOIN pg_class c ON c.oid = t.typrelid \
     LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' \
@@ -213,6 +245,7 @@ async fn types(reading: &mut Reading<'_>) -> Result<BTreeMap<Oid, Type>, ProbeEr
             base: get(row, 4)?,
             element,
             labels: get(row, 6)?,
+            delimiter: get::<&str>(row, 7)?.bytes().next().unwrap_or(b','),
         };
         types.insert(get(row, 0)?, known);
     }

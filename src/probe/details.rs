@@ -243,6 +243,7 @@ async fn policies(reading: &mut Reading<'_>, oids: &[Oid]) -> Result<(), ProbeEr
             },
             permissive: get(row, 3)?,
             roles: get(row, 4)?,
+            condition: None,
         };
         reading.table(get(row, 0)?).into_iter().for_each(|table| table.policies.push(policy.clone()));
     }

@@ -3,6 +3,7 @@
 
 mod carrier;
 pub mod catalog;
+mod code;
 mod columns;
 mod details;
 pub mod explain;

@@ -15,10 +15,8 @@ fn catalog() -> Catalog {
     let own = |schema: &str, name: &str, volatility| Function {
         schema: schema.to_owned(),
         name: name.to_owned(),
-        arguments: Vec::new(),
         volatility,
-        procedure: false,
-        returns_set: false,
+        ..Function::default()
     };
     let functions =
         vec![own("app", "calm", Volatility::Stable), own("app", "Wild One", Volatility::Volatile)];

@@ -26,6 +26,7 @@ mod shape_spellings;
 #[cfg(test)]
 mod shape_tests;
 mod token;
+pub mod words;
 
 /// What a statement's text lets one expect, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,15 +3,7 @@
 
 use crate::catalog::Oid;
 
-/// An array type, as the values of one column of a batch need it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArrayType {
-    pub oid: Oid,
-    /// Stands between elements in the text form; `pg_type.typdelim` of the element.
-    pub delimiter: u8,
-    /// The element has columns of its own, or is a domain over such a type: `unnest` would take it apart.
-    pub composite: bool,
-}
+pub use crate::catalog::ArrayType;
 
 pub const INT4: Oid = 23;
 pub const INT8: Oid = 20;
