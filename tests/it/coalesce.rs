@@ -230,8 +230,8 @@ fn answers_are_those_that_each_gets_alone() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as usize % below
     };
-    for round in 0..150 {
-        let (text, kind) = (TEXTS[round % TEXTS.len()], next(5));
+    for round in 0..240 {
+        let (text, kind) = (TEXTS[round / 20 % TEXTS.len()], round / 4 % 5);
         let requests: Vec<_> = clients
             .iter()
             .map(|_| match next(10) {

@@ -3,20 +3,25 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Lines;
 use super::flight::borrow;
 use super::line::{Line, slot};
+use crate::catalog::Catalog;
+use crate::coalesce::eligible::{self, Closure, Level, Session, Sharing, Statement};
 use crate::coalesce::replay::{Probe, Replay, Slot, SlotKind, described};
 use crate::coalesce::split::is_described;
+use crate::observe::facts::Known;
 use crate::pool::lend::{Lease, Pool};
 use crate::pool::memory::{Memory, StatementId};
 use crate::pool::server::ServerError;
 use crate::pool::statement;
 use crate::proxy::worker::Worker;
 use crate::session::answer::Described;
-use crate::sql::shape::{HoleKind, Shaper};
+use crate::sql::guard;
+use crate::sql::shape::{Hole, HoleKind, Shaper};
 use crate::wire::server::tag;
 use crate::wire::{HEADER, reply};
 
@@ -95,44 +100,67 @@ enum Why {
 
 async fn survey(line: &Line, worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Plan, Why> {
     let epoch = pool.epoch();
-    judge(line, worker, pool).await?;
-    let probe = probe_of(line).map_err(Why::Refused)?;
+    let (facts, catalog) = known(line, worker, pool).await?;
     let mut lease = borrow(line, pool).await.ok_or(Why::Unknown("there was no server for it".to_owned()))?;
-    let plan = describe(&probe, &mut lease, pool, epoch).await;
+    let path = lease.server().ask(SEARCH_PATH).await.map_err(|error| Why::Unknown(error.to_string()))?;
+    let path = path.into_iter().flatten().flatten();
+    let path: Vec<String> = path.map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
+    let canonical = line.site.shape.text.to_string();
+    let closure = judge(canonical, facts, catalog, path).await.map_err(Why::Refused);
+    let plan = match closure.and_then(|closure| probe_of(line, &closure).map_err(Why::Refused)) {
+        Ok(probe) => describe(&probe, &mut lease, pool, epoch).await,
+        Err(why) => Err(why),
+    };
     if !matches!(plan, Err(Why::Unknown(_))) {
         lease.give_back();
     }
     plan
 }
 
-/// Whether facts and catalog allow it.
-async fn judge(line: &Line, worker: &Rc<Worker>, pool: &Pool) -> Result<(), Why> {
+/// The schemas that names are searched in, as PostgreSQL resolves them; temporary ones too.
+const SEARCH_PATH: &[u8] = b"SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))";
+
+/// What the shape says and the catalog knows.
+async fn known(line: &Line, worker: &Worker, pool: &Pool) -> Result<(Arc<Known>, Arc<Catalog>), Why> {
     let registry = &worker.hub.registry;
-    let known = || {
-        let facts = registry.facts.get(line.site.shape.fingerprint)?;
-        Some((facts, registry.catalogs.catalog(&pool.database)?))
-    };
-    let mut tries = 0;
-    let (facts, catalog) = loop {
-        if let Some(known) = known() {
-            break known;
-        }
-        tries += 1;
-        if tries > KNOWN_TRIES {
-            return Err(Why::Unknown("its shape, or the catalog, is not known yet".to_owned()));
+    for _ in 0..KNOWN_TRIES {
+        let facts = registry.facts.get(line.site.shape.fingerprint);
+        if let (Some(facts), Some(catalog)) = (facts, registry.catalogs.catalog(&pool.database)) {
+            return Ok((facts, catalog));
         }
         tokio::time::sleep(KNOWN_PAUSE).await;
-    };
-    let _ = catalog;
-    let facts = facts.facts().ok_or_else(|| Why::Refused("its text could not be parsed".to_owned()))?;
-    if facts.may_write || facts.locking.is_some() || !facts.functions.is_empty() {
-        return Err(Why::Refused("it is no pure read".to_owned()));
     }
-    Ok(())
+    Err(Why::Unknown("its shape, or the catalog, is not known yet".to_owned()))
+}
+
+/// Whether facts and catalog allow it. What runs behind views and policies is parsed, which needs a deep stack.
+async fn judge(
+    canonical: String,
+    facts: Arc<Known>,
+    catalog: Arc<Catalog>,
+    search_path: Vec<String>,
+) -> Result<Closure, String> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let judging = std::thread::Builder::new().name("judge".to_owned()).stack_size(guard::STACK);
+    let judged = judging.spawn(move || {
+        let closure =
+            facts.facts().ok_or_else(|| "its text could not be parsed".to_owned()).and_then(|facts| {
+                let statement = Statement { facts, canonical: &canonical };
+                let temporary = search_path.iter().any(|schema| schema.starts_with("pg_temp"));
+                let session = Session { search_path: &search_path, temporary };
+                let use_ = (Level::Strict, Sharing::Together);
+                eligible::closure(statement, &catalog, session, use_, &eligible::read)
+                    .map_err(|reason| reason.to_string())
+            });
+        // Whoever asked may have stopped waiting.
+        drop(tell.send(closure));
+    });
+    judged.map_err(|error| error.to_string())?;
+    told.await.unwrap_or_else(|_| Err("it could not be judged".to_owned()))
 }
 
 /// The question about the statement: with parameters in place of the values that vary.
-fn probe_of(line: &Line) -> Result<Probe, String> {
+fn probe_of(line: &Line, closure: &Closure) -> Result<Probe, String> {
     let (text, slots): (&[u8], Vec<Slot>) = match &line.site.statement {
         Some(statement) if line.site.literals.is_empty() => (&statement.text, parameters(&statement.text)),
         _ => (&line.site.text, line.site.literals.iter().map(|value| slot(value, 0)).collect()),
@@ -142,6 +170,14 @@ fn probe_of(line: &Line) -> Result<Probe, String> {
         _ => line.varying & 1 << at != 0,
     };
     let varying: Vec<bool> = slots.iter().enumerate().map(varies).collect();
+    let planned = holes(text).into_iter().filter(|hole| closure.planned_holes.contains(&hole.number));
+    let lifted = |start: u32| {
+        let is = |(slot, varies): (&Slot, &bool)| slot.start == start && *varies;
+        slots.iter().zip(&varying).any(is)
+    };
+    if { planned }.any(|hole| !matches!(hole.kind, HoleKind::Parameter(_)) && lifted(hole.start)) {
+        return Err("an index may depend on its value being known while it is planned".to_owned());
+    }
     let declared = declared_types(line);
     let typed = slots.iter().map(|slot| match slot.kind {
         SlotKind::Parameter(number) => {
@@ -160,13 +196,16 @@ fn declared_types(line: &Line) -> Vec<u32> {
 
 /// Where parameters stand in a text.
 fn parameters(text: &[u8]) -> Vec<Slot> {
-    let mut slots = Vec::new();
-    Shaper::default().shapes(text, true, |shape| {
-        let parameter = |hole: &&crate::sql::shape::Hole| matches!(hole.kind, HoleKind::Parameter(_));
-        slots.extend(shape.holes.iter().filter(parameter).map(Slot::of_hole));
-    });
-    slots.sort_by_key(|slot| slot.start);
-    slots
+    let mut holes = holes(text);
+    holes.retain(|hole| matches!(hole.kind, HoleKind::Parameter(_)));
+    holes.sort_by_key(|hole| hole.start);
+    holes.iter().map(Slot::of_hole).collect()
+}
+
+fn holes(text: &[u8]) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    Shaper::default().shapes(text, true, |shape| holes.extend_from_slice(shape.holes));
+    holes
 }
 
 /// Asks the server about the statement and its replay.
