@@ -102,7 +102,7 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("rustix", &["net"]),
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
-    ("serde", &["admin", "catalog", "config", "observe", "sql"]),
+    ("serde", &["admin", "catalog", "coalesce", "config", "observe", "sql"]),
     ("serde_json", &["admin", "cli", "config", "observe", "probe"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "tls"]),

@@ -1,5 +1,6 @@
 //! Where the values of a repeated statement come from: a column of an earlier result, row by row. Pure.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::rows::{BYTES_MAX, Columns};
@@ -24,8 +25,9 @@ pub struct Kept {
     /// There was more of it than is kept.
     cut: bool,
     bytes: usize,
-    /// Given up when it has become columns.
+    /// Given up when it has become columns, unless somebody wants the values themselves.
     frames: Vec<u8>,
+    raw: bool,
     columns: Option<Columns>,
 }
 
@@ -37,8 +39,8 @@ pub struct Results {
 }
 
 impl Results {
-    /// Keeps the beginning of a result.
-    pub fn keep(&mut self, fingerprint: u64, parts: [&[u8]; 2]) {
+    /// Keeps the beginning of a result. `raw`: its frames too, when they have become columns.
+    pub fn keep(&mut self, fingerprint: u64, parts: [&[u8]; 2], raw: bool) {
         if !parts.iter().any(|part| has_row(part)) {
             return;
         }
@@ -59,7 +61,7 @@ impl Results {
         }
         self.serial += 1;
         let (serial, used) = (self.serial, false);
-        self.kept.push_back(Kept { fingerprint, serial, used, cut, bytes, frames, columns: None });
+        self.kept.push_back(Kept { fingerprint, serial, used, cut, bytes, frames, raw, columns: None });
     }
 
     fn bytes(&self) -> usize {
@@ -78,6 +80,25 @@ impl Results {
 
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
+    }
+
+    /// The frames of a result, as far as they are kept.
+    pub fn frames(&self, serial: u32) -> Option<&[u8]> {
+        let kept = self.kept.iter().find(|kept| kept.serial == serial)?;
+        (!kept.frames.is_empty()).then_some(kept.frames.as_slice())
+    }
+
+    /// Gives up frames that have become columns, the oldest first, until all is within its bound.
+    fn trim(&mut self) {
+        let mut over = self.bytes().saturating_sub(BYTES_ALL);
+        for kept in self.kept.iter_mut().filter(|kept| kept.columns.is_some()) {
+            if over == 0 {
+                break;
+            }
+            let freed = std::mem::take(&mut kept.frames).len();
+            kept.bytes -= freed;
+            over = over.saturating_sub(freed);
+        }
     }
 
     /// A way led through this result.
@@ -100,10 +121,13 @@ fn has_row(mut frames: &[u8]) -> bool {
 
 impl Kept {
     fn columns(&mut self) -> &Columns {
-        let (frames, bytes) = (&mut self.frames, &mut self.bytes);
+        let (frames, bytes, raw) = (&mut self.frames, &mut self.bytes, self.raw);
         self.columns.get_or_insert_with(|| {
-            let columns = Columns::read(&std::mem::take(frames));
-            *bytes = columns.weight();
+            let columns = Columns::read(frames);
+            if !raw {
+                *frames = Vec::new();
+            }
+            *bytes = columns.weight() + frames.len();
             columns
         })
     }
@@ -166,7 +190,28 @@ impl Links {
         if self.links.is_empty() && self.searches < SEARCHES_MAX {
             self.searches += 1;
             self.search(marks, first, results);
+            results.trim();
         }
+    }
+
+    /// The row that all values which vary came from the last time, if the same ways led there each time, twice at least.
+    pub fn provenance(&self, marks: &Marks, first: &Marks) -> Option<Provenance> {
+        let varies = |value: usize| marks.each().get(value) != first.each().get(value);
+        let varying: Vec<usize> = (0..marks.each().len()).filter(|&value| varies(value)).collect();
+        let held = self.links.iter().filter(|link| link.misses == 0 && link.beyond == 0 && link.hits >= 2);
+        let key = |link: &&Link| link.is_key();
+        // A way without a gap from the first row on is no accident; next to that, names tell.
+        let rank = |link: &&Link| (link.next as u64 == u64::from(link.hits), key(link), Reverse(link.column));
+        let best = held.clone().filter(|link| varies(link.value)).max_by_key(rank)?;
+        let of = |&value: &usize| {
+            let same = held
+                .clone()
+                .filter(|link| (link.value, link.serial, link.next) == (value, best.serial, best.next));
+            same.max_by_key(rank).map(|link| (value, link.column))
+        };
+        let columns: Option<Vec<_>> = varying.iter().map(of).collect();
+        let row = best.next.checked_sub(1)?;
+        Some(Provenance { parent: best.parent, serial: best.serial, row, columns: columns? })
     }
 
     /// Looks for columns that hold both the first and the present values, in this order.
@@ -222,18 +267,30 @@ impl Links {
         let explains =
             |link: &&Link| link.hits >= 3 && (link.hits + link.beyond) * 10 >= count.saturating_sub(1) * 9;
         // Columns that keys live in come before those that share values with them by chance.
-        let key = |link: &Link| {
-            link.name
-                .as_deref()
-                .is_some_and(|name| name == "id" || name.ends_with("_id") || name.ends_with("Id"))
-        };
-        self.links.iter().filter(explains).max_by_key(|link| {
-            (link.hits, key(link), std::cmp::Reverse(link.value), std::cmp::Reverse(link.column))
-        })
+        let rank = |link: &&Link| (link.hits, link.is_key(), Reverse(link.value), Reverse(link.column));
+        self.links.iter().filter(explains).max_by_key(rank)
     }
 }
 
+/// Where the values of a statement that was just asked came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// The parent's shape, and which of its results.
+    pub parent: u64,
+    pub serial: u32,
+    /// Counted from 0.
+    pub row: usize,
+    /// Which of the statement's values came from which column of that row; the others have not changed so far.
+    pub columns: Vec<(usize, usize)>,
+}
+
 impl Link {
+    /// The column is called as those that keys live in.
+    fn is_key(&self) -> bool {
+        let name = self.name.as_deref();
+        name.is_some_and(|name| name == "id" || name.ends_with("_id") || name.ends_with("Id"))
+    }
+
     /// Goes one step with the present values, if they allow it.
     fn advance(&mut self, marks: &Marks, results: &mut Results) -> bool {
         let Some((serial, next, is_last)) = self.find(marks, results) else {

@@ -1,11 +1,12 @@
 //! N+1: loops of statements that one could replace. This room watches a session's statements and says what
-//! it saw; it changes none of them. Pure: statements, rows and the time come in, episodes come out.
+//! it saw; `prefetch` decides what is fetched ahead. Pure: statements, rows and the time come in, episodes come out.
 
 pub mod burst;
 pub mod column;
 pub mod eligible;
 pub mod episode;
 pub mod link;
+pub mod prefetch;
 pub mod remedy;
 pub mod replay;
 pub mod rows;

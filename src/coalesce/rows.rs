@@ -40,6 +40,8 @@ impl Columns {
             }
             frames = &frames[head.size..];
         }
+        // Rows come one by one, and what is read stays as it is.
+        all.values.iter_mut().for_each(Vec::shrink_to_fit);
         all
     }
 

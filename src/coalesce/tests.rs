@@ -340,14 +340,17 @@ fn a_session_holds_no_more_than_64_kib() {
         row
     };
     let wide: Vec<u8> = (0..400).flat_map(row).collect();
-    let (mut play, mut most) = (Play::new(), 0);
-    for round in 0..200 {
-        let shape = round % 40;
-        play.query(shape, Kind::Read, &[round as i64 % 10; 8], (400, &wide));
-        play.watch.part(&wide);
-        most = most.max(play.watch.weight());
+    for watch in [Watch::default(), Watch::with_values()] {
+        let (mut play, mut most) = (Play::new(), 0);
+        play.watch = watch;
+        for round in 0..200 {
+            let shape = round % 40;
+            play.query(shape, Kind::Read, &[round as i64 % 10; 8], (400, &wide));
+            play.watch.part(&wide);
+            most = most.max(play.watch.weight());
+        }
+        assert!((32 * 1024..=64 * 1024).contains(&most), "{most} bytes");
     }
-    assert!((32 * 1024..=64 * 1024).contains(&most), "{most} bytes");
 }
 
 proptest::proptest! {

@@ -3,7 +3,7 @@
 
 use super::Thresholds;
 use super::episode::{Episode, judge};
-use super::link::{Links, Results};
+use super::link::{Links, Provenance, Results};
 use super::rows::BYTES_MAX;
 use crate::sql::kind::Kind;
 use crate::sql::mark::{self, Marks};
@@ -174,9 +174,28 @@ pub struct Watch {
     pause_us: u64,
     /// Statements in the transaction that is open.
     in_transaction: u32,
+    /// The values of results are wanted, not only how they compare.
+    raw: bool,
 }
 
 impl Watch {
+    /// One that keeps the beginnings of results as they came, too.
+    pub fn with_values() -> Self {
+        Watch { raw: true, ..Watch::default() }
+    }
+
+    /// Where the values of the statement asked last came from, if it is of this shape.
+    pub fn provenance(&self, fingerprint: u64) -> Option<Provenance> {
+        let unit = self.unit.as_ref()?;
+        let seen = unit.shapes.get(unit.last?).filter(|seen| seen.fingerprint == fingerprint)?;
+        seen.links.provenance(&seen.last, &seen.first)
+    }
+
+    /// The beginning of a result, by the number that a provenance gives; only `with_values`.
+    pub fn frames(&self, serial: u32) -> Option<&[u8]> {
+        self.unit.as_ref()?.results.frames(serial)
+    }
+
     /// A statement is asked. Returns what the unit before it came to, if it begins a new one.
     pub fn asked(
         &mut self,
@@ -256,7 +275,7 @@ impl Watch {
             seen.rows += rows;
             // One row is nobody's list.
             if rows >= 2 {
-                unit.results.keep(fingerprint, [&unit.part, frames]);
+                unit.results.keep(fingerprint, [&unit.part, frames], self.raw);
             }
         }
         unit.part = Vec::new();

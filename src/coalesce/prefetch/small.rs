@@ -1,0 +1,189 @@
+//! Look-ups in a table that is small enough to be read as a whole. Where the keys come from the application's own
+//! input, as in an upload, no earlier result says what will be asked next; but when a few rows of a small table were
+//! asked for one by one, all answers that the statement can give are fetched with one query. Pure.
+//!
+//! The query is the original replayed over the keys that exist, and once over NULL:
+//! `SELECT k.p1, q.* FROM (SELECT "id" FROM "s"."t" WHERE … UNION ALL SELECT NULL) AS k(p1) CROSS JOIN LATERAL (original
+//! with k.p1 in the place of its value) AS q`. Why its answers are the original's, byte for byte:
+//!
+//! 1. A key that comes back with rows: they are what the original gives for this key, made by the original's own text
+//!    in the same snapshot, in its order and form (as for every replay).
+//! 2. A value that is no key of the table: the statement uses the value only in `column = value`, which is then true of
+//!    no row, as with NULL, of which it is true of no row either. The original therefore gives what it gives for NULL:
+//!    no rows, or for a count one row with 0. That answer is fetched too.
+//! 3. A key that comes back without rows: if NULL gives no rows, the key was filtered out, and no rows are its answer;
+//!    if NULL gives rows, every key that exists gives some, so that this one does not exist, and 2 holds.
+//! 4. Whether a value is one of the keys is decided by bytes or by meaning, so the column's `=` must decide alike:
+//!    whole numbers, UUIDs, and text under a collation that is the type's own, hence deterministic. Numeric, float, time,
+//!    padded and case-blind types are not taken. A value that the server might refuse is sent to it (`is_decisive`).
+//!
+//! One statement sees one snapshot, so what `level` says of a fetched answer holds for those of absent keys as well: in
+//! REPEATABLE READ the answer is the transaction's own; under a fence no write to the tables can have become visible.
+
+use std::borrow::Cow;
+
+use super::keys::oid;
+use crate::catalog::{Catalog, Persistence, Table, TableKind};
+
+/// Rows of a table that is small, and bytes; one that is larger costs more to read than it saves.
+pub const ROWS_MAX: u32 = 1_000;
+pub const BYTES_MAX: u64 = 256 * 1024;
+
+/// Look-ups in one unit of work after which the table is read, if nobody knew of it before.
+pub const LOOKUPS: u32 = 4;
+
+/// Answers that must have been of use for a reading to have paid.
+pub const HITS_WORTH: u64 = 3;
+
+/// A table that a statement looks up one row of, by one of its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Small {
+    /// Which of the statement's values is the key.
+    pub value: u16,
+    /// The key column's type.
+    pub type_oid: u32,
+    /// The sub-select that gives every key once, and NULL: for the place of the arrays in a replay.
+    pub keys: Box<str>,
+}
+
+/// Why a table is not read as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Not {
+    Known,
+    Table,
+    Small,
+    Column,
+    Type,
+    Unique,
+}
+
+impl Not {
+    pub fn label(self) -> &'static str {
+        match self {
+            Not::Known => "its size is not known; ANALYZE would tell",
+            Not::Table => "it is not a plain or partitioned table of its own",
+            Not::Small => "it is larger than 1,000 rows or 256 KiB",
+            Not::Column => "the column is not known",
+            Not::Type => "keys of this type or collation may be equal without looking equal",
+            Not::Unique => "no unique index holds the column alone",
+        }
+    }
+}
+
+impl Small {
+    /// If the statement's value is used only in `column = value`, a condition that every row of its answer must fulfil.
+    ///
+    /// # Errors
+    /// The table does not qualify, and why.
+    pub fn of(catalog: &Catalog, table: &Table, column: &str, value: u16) -> Result<Small, Not> {
+        let inherited = table.kind == TableKind::Table && catalog.children_of(table.oid).next().is_some();
+        if !matches!(table.kind, TableKind::Table | TableKind::Partitioned) || inherited {
+            return Err(Not::Table);
+        }
+        let parts: Vec<&Table> = catalog.children_of(table.oid).collect();
+        let rows = match table.kind {
+            // Of a partitioned table only its partitions may have been analysed.
+            TableKind::Partitioned => parts.iter().map(|part| part.rows).sum::<Option<f64>>(),
+            _ => table.rows,
+        };
+        let bytes = table.bytes + parts.iter().map(|part| part.bytes).sum::<u64>();
+        let rows = rows.ok_or(Not::Known)?;
+        if rows > f64::from(ROWS_MAX)
+            || bytes > BYTES_MAX
+            || parts.iter().any(|part| part.partitioning.is_some())
+        {
+            return Err(Not::Small);
+        }
+        let column = table.columns.iter().find(|own| own.name == column).ok_or(Not::Column)?;
+        let comparable = matches!(
+            column.type_oid,
+            oid::INT2 | oid::INT4 | oid::INT8 | oid::UUID | oid::TEXT | oid::VARCHAR
+        );
+        if !comparable || column.collation.is_some() {
+            return Err(Not::Type);
+        }
+        let unique = table.indexes.iter().any(|index| {
+            index.unique
+                && index.valid
+                && index.immediate
+                && index.predicate.is_none()
+                && index.columns.len() == 1
+                && index.columns[0].default_class
+                && index.columns[0].column == Some(column.number)
+        });
+        if !unique {
+            return Err(Not::Unique);
+        }
+        let (schema, name, column_name) = (quoted(&table.schema), quoted(&table.name), quoted(&column.name));
+        debug_assert!(matches!(table.persistence, Persistence::Permanent | Persistence::Unlogged));
+        let keys = format!(
+            "(SELECT {column_name} FROM {schema}.{name} WHERE {column_name} IS NOT NULL UNION ALL SELECT NULL)"
+        );
+        Ok(Small { value, type_oid: column.type_oid, keys: keys.into() })
+    }
+}
+
+/// A name as SQL writes it, whatever is in it.
+fn quoted(name: &str) -> String {
+    let inner = if name.contains('"') { Cow::Owned(name.replace('"', "\"\"")) } else { Cow::Borrowed(name) };
+    format!("\"{inner}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Column, Index, IndexColumn};
+
+    fn table() -> Table {
+        let index_column = IndexColumn { column: Some(1), default_class: true, ..IndexColumn::default() };
+        let index = Index {
+            unique: true,
+            valid: true,
+            immediate: true,
+            columns: vec![index_column],
+            ..Index::default()
+        };
+        let column = Column { number: 1, name: "co\"de".into(), type_oid: oid::TEXT, ..Column::default() };
+        Table {
+            oid: 7,
+            schema: "public".into(),
+            name: "Facility".into(),
+            rows: Some(50.0),
+            bytes: 8_192,
+            columns: vec![column],
+            indexes: vec![index],
+            ..Table::default()
+        }
+    }
+
+    fn of(table: &Table) -> Result<Small, Not> {
+        Small::of(&Catalog::default(), table, "co\"de", 2)
+    }
+
+    #[test]
+    fn the_keys_of_a_small_table() {
+        let small = of(&table()).expect("it qualifies");
+        assert_eq!((small.value, small.type_oid), (2, oid::TEXT));
+        let expected = "(SELECT \"co\"\"de\" FROM \"public\".\"Facility\" WHERE \"co\"\"de\" IS NOT NULL \
+                        UNION ALL SELECT NULL)";
+        assert_eq!(&*small.keys, expected);
+    }
+
+    #[test]
+    fn what_is_not_sure_is_not_read() {
+        let changed = |change: &dyn Fn(&mut Table)| {
+            let mut table = table();
+            change(&mut table);
+            of(&table)
+        };
+        assert_eq!(changed(&|table| table.rows = None), Err(Not::Known));
+        assert_eq!(changed(&|table| table.rows = Some(2e3)), Err(Not::Small));
+        assert_eq!(changed(&|table| table.bytes = 1 << 20), Err(Not::Small));
+        assert_eq!(changed(&|table| table.kind = TableKind::View), Err(Not::Table));
+        assert_eq!(changed(&|table| table.columns[0].name = "other".into()), Err(Not::Column));
+        assert_eq!(changed(&|table| table.columns[0].type_oid = 1700), Err(Not::Type));
+        assert_eq!(changed(&|table| table.columns[0].collation = Some("ci".into())), Err(Not::Type));
+        assert_eq!(changed(&|table| table.indexes[0].unique = false), Err(Not::Unique));
+        assert_eq!(changed(&|table| table.indexes[0].predicate = Some("x".into())), Err(Not::Unique));
+    }
+}
