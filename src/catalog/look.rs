@@ -34,7 +34,8 @@ impl Catalog {
                 referenced.entry(key.to).or_default().push((at, number));
             }
         }
-        Catalog { facts, tables, functions, builtins, types, by_name, children, referenced }
+        let effects = Default::default();
+        Catalog { facts, tables, functions, builtins, types, effects, by_name, children, referenced }
     }
 
     /// The table or view that a name means. Without a schema, the first of the search path that has it; names

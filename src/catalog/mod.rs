@@ -2,6 +2,7 @@
 //! sizes, as plain data, and how to look things up in it. Knows neither where it came from nor what it is
 //! used for. Names are as the catalog holds them: unquoted, case kept.
 
+pub mod effects;
 mod look;
 #[cfg(test)]
 mod look_tests;
@@ -38,6 +39,9 @@ pub struct Catalog {
     pub builtins: BTreeMap<String, Volatility>,
     /// User-defined types.
     pub types: BTreeMap<Oid, Type>,
+    /// What runs without being named. Whoever makes the catalog adds it.
+    #[serde(skip)]
+    pub effects: effects::Effects,
     #[serde(skip)]
     by_name: HashMap<String, Vec<usize>>,
     #[serde(skip)]

@@ -4,10 +4,15 @@
 pub mod burst;
 pub mod column;
 pub mod episode;
+pub mod fence;
+#[cfg(test)]
+mod fence_tests;
 pub mod link;
 pub mod remedy;
 pub mod rows;
 pub mod unit;
+pub mod writer;
+pub mod writes;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
-use super::{ProbeError, columns, details, quoted, tables};
+use super::{ProbeError, columns, details, effects, quoted, tables};
 use crate::catalog::{Catalog, FUNCTIONS_MAX, Facts, Function, Oid, Table, Type, TypeKind, Volatility};
 
 /// Reads everything that this user may see.
@@ -30,9 +30,12 @@ pub(super) async fn read(client: &mut Client) -> Result<Catalog, ProbeError> {
     details::read(&mut reading).await?;
     let (functions, builtins) = functions(&mut reading).await?;
     let types = types(&mut reading).await?;
+    let effects = effects::read(&mut reading, &functions, &builtins).await?;
     let Reading { facts, tables, .. } = reading;
     transaction.rollback().await?;
-    Ok(Catalog::new(facts, tables, functions, builtins, types))
+    let mut catalog = Catalog::new(facts, tables, functions, builtins, types);
+    catalog.effects = effects;
+    Ok(catalog)
 }
 
 /// A catalog in the making.

@@ -5,6 +5,7 @@ mod carrier;
 pub mod catalog;
 mod columns;
 mod details;
+mod effects;
 pub mod explain;
 mod plan;
 pub mod state;

@@ -30,3 +30,4 @@ mod rawclient;
 mod rules;
 mod slow_log;
 mod support;
+mod writes;
