@@ -22,7 +22,7 @@ const FLOORS: [(u32, &[&str]); 8] = [
 ];
 
 /// Imports between rooms of one floor: who, what, why.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str, &str); 5] = [
     (
         "pool",
         "observe::counters",
@@ -33,6 +33,8 @@ const NEIGHBOURS: [(&str, &str, &str); 3] = [
         "observe::ledger",
         "a shape carries the entry that its statements are counted in, and does not look into it",
     ),
+    ("observe", "coalesce::fence", "workers share the counters of a fence; what they mean is decided there"),
+    ("observe", "coalesce::writes", "what a counter is kept for"),
     ("config", "admin", "a room owns the settings that it obeys, and config gathers them from every room"),
 ];
 

@@ -37,8 +37,20 @@ impl Catalog {
         }
         let arrays =
             types.iter().filter_map(|(&oid, array)| array.element.map(|element| (element, oid))).collect();
-        let hidden = Hidden::default();
-        Catalog { facts, tables, functions, builtins, types, hidden, by_name, children, referenced, arrays }
+        let (hidden, effects) = Default::default();
+        Catalog {
+            facts,
+            tables,
+            functions,
+            builtins,
+            types,
+            hidden,
+            effects,
+            by_name,
+            children,
+            referenced,
+            arrays,
+        }
     }
 
     /// The table or view that a name means. Without a schema, the first of the search path that has it; names

@@ -3,6 +3,7 @@
 //! used for. Names are as the catalog holds them: unquoted, case kept.
 
 mod code;
+pub mod effects;
 mod look;
 #[cfg(test)]
 mod look_tests;
@@ -44,6 +45,9 @@ pub struct Catalog {
     /// What may run unseen: behind operators, casts and types of the database's own.
     #[serde(skip)]
     pub hidden: Hidden,
+    /// What runs without being named. Whoever makes the catalog adds it.
+    #[serde(skip)]
+    pub effects: effects::Effects,
     #[serde(skip)]
     by_name: HashMap<String, Vec<usize>>,
     #[serde(skip)]

@@ -5,6 +5,9 @@ pub mod burst;
 pub mod column;
 pub mod eligible;
 pub mod episode;
+pub mod fence;
+#[cfg(test)]
+mod fence_tests;
 pub mod link;
 pub mod prefetch;
 pub mod remedy;
@@ -12,6 +15,8 @@ pub mod replay;
 pub mod rows;
 pub mod split;
 pub mod unit;
+pub mod writer;
+pub mod writes;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ pub mod catalogs;
 pub mod counters;
 mod exposition;
 pub mod facts;
+pub mod fences;
 pub mod findings;
 pub mod latency;
 pub mod ledger;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
-use super::{ProbeError, code, columns, details, quoted, tables};
+use super::{ProbeError, code, columns, details, effects, quoted, tables};
 use crate::catalog::{
     BODY_MAX, Catalog, FUNCTIONS_MAX, Facts, Function, Language, Oid, Table, Type, TypeKind, Volatility,
 };
@@ -33,10 +33,11 @@ pub(super) async fn read(client: &mut Client) -> Result<Catalog, ProbeError> {
     let (functions, builtins) = functions(&mut reading).await?;
     let types = types(&mut reading).await?;
     let hidden = code::read(&mut reading).await?;
+    let effects = effects::read(&mut reading, &functions, &builtins).await?;
     let Reading { facts, tables, .. } = reading;
     transaction.rollback().await?;
     let mut catalog = Catalog::new(facts, tables, functions, builtins, types);
-    catalog.hidden = hidden;
+    (catalog.hidden, catalog.effects) = (hidden, effects);
     Ok(catalog)
 }
 

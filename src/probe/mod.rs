@@ -6,6 +6,7 @@ pub mod catalog;
 mod code;
 mod columns;
 mod details;
+mod effects;
 pub mod explain;
 mod plan;
 pub mod state;

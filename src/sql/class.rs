@@ -68,6 +68,13 @@ pub fn of(text: &str) -> Classified {
     }
 }
 
+/// The first words of a text, at most three, in lower case.
+pub fn first_words(text: &str) -> Vec<String> {
+    let pieces = pieces(text);
+    let words = pieces.iter().filter(|piece| piece.kind == Kind::Word).take(3);
+    words.map(|word| String::from_utf8_lossy(word.text).to_lowercase()).collect()
+}
+
 fn by_first_word(first: &Piece<'_>, rest: Iter<'_, Piece<'_>>) -> Classified {
     // Neither may stand in the other, so that there is no recursion into a long text.
     if first.is("explain") {

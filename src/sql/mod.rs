@@ -2,6 +2,7 @@
 //! without a parse. Pure. It may say yes too often (a look at the server's state is then wasted), and says
 //! no only where PostgreSQL's grammar leaves no other way to write the thing.
 
+pub mod body;
 mod canonical;
 pub mod class;
 mod collapse;

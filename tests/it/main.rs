@@ -31,3 +31,4 @@ mod rawclient;
 mod rules;
 mod slow_log;
 mod support;
+mod writes;
