@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    ArrayType, Attnum, Catalog, Column, Facts, ForeignKey, Function, Hidden, Index, Key, Oid, Table,
+    ArrayType, Attnum, Catalog, Column, Facts, ForeignKey, Function, Index, Key, Oid, Table,
     TableKind, Type, TypeKind, Volatility,
 };
 

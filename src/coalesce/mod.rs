@@ -13,6 +13,7 @@ pub mod prefetch;
 pub mod remedy;
 pub mod replay;
 pub mod rows;
+pub mod settings;
 pub mod split;
 pub mod unit;
 pub mod writer;

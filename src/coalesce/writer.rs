@@ -18,6 +18,11 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// It is in the middle of a transaction of which nothing is known.
+    pub fn begun_unseen(&mut self) {
+        (self.transaction, self.inside, self.may_have_ended) = (WriteSet::All, true, true);
+    }
+
     /// A statement is about to be forwarded: a Query, or an Execute. `writes`: what it may write; `ends`: whether
     /// its text may end a transaction block, see [`ends_transaction`].
     ///

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::catalogs::Catalogs;
 use super::facts::Book;
+use super::fences::Fences;
 use super::findings::Findings;
 use super::ledger::{Entry, Key, Ledger};
 use super::slow_log::SlowLog;
@@ -184,6 +185,7 @@ pub struct Registry {
     pub findings: Findings,
     /// What is known of the databases.
     pub catalogs: Catalogs,
+    pub fences: Fences,
     /// Statements that were slow.
     pub slow_log: SlowLog,
     /// How keeping ledger and findings goes.
@@ -202,6 +204,7 @@ impl Default for Registry {
             findings: Findings::new(facts.clone()),
             facts,
             catalogs: Catalogs::default(),
+            fences: Fences::default(),
             slow_log: SlowLog::default(),
             state: state::Counts::default(),
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::books::Waits;
-use super::coalescing::{Lead, Lines, Place};
+use super::coalescing::{Ahead, Fetching, Lead, Lines, Looked, Place, Surveying, Writing};
 use super::control::Control;
 use super::farewell;
 use super::farewell::Farewell;
@@ -26,6 +26,7 @@ use crate::pool::server::ServerError;
 use crate::session::settings::State as ServerState;
 use crate::session::{Desk, HOLD_MAX, Need, Session};
 use crate::wire::HEADER;
+use crate::wire::server::TxStatus;
 
 /// Bursts one session may move before others get their turn.
 const BURSTS: usize = 16;
@@ -77,6 +78,16 @@ pub struct Drive {
     pub(super) places: VecDeque<Place>,
     /// Its look-up is under way alone, and others wait for it.
     pub(super) lead: Option<Lead>,
+    /// What it has fetched ahead, and what is on its way.
+    pub(super) ahead: Option<Box<Ahead>>,
+    pub(super) fetching: Option<Box<Fetching>>,
+    pub(super) surveying: Option<Surveying>,
+    /// The look-up at the front of the input was told to the watch; it is to be sent as it is; and cancelled then.
+    pub(super) asked_ahead: bool,
+    pub(super) looked_past: bool,
+    pub(super) cancel_next: bool,
+    /// What it writes, where fences need to know.
+    pub(super) writing: Option<Box<Writing>>,
 }
 
 /// Why the loop stops for now.
@@ -140,6 +151,13 @@ impl Drive {
             lines,
             places: VecDeque::new(),
             lead: None,
+            ahead: None,
+            fetching: None,
+            surveying: None,
+            asked_ahead: false,
+            looked_past: false,
+            cancel_next: false,
+            writing: None,
         };
         if let Some(lease) = lease {
             drive.adopt(lease);
@@ -181,6 +199,12 @@ impl Drive {
         }
         if !self.places.is_empty() {
             return self.poll_seats(cx);
+        }
+        if self.fetching.is_some() {
+            return self.poll_fetch(cx);
+        }
+        if self.surveying.is_some() {
+            return self.poll_survey(cx);
         }
         let mut moved = false;
         if self.lease.is_some() {
@@ -238,6 +262,11 @@ impl Drive {
             };
             self.session.on_server(input, &mut desk)
         };
+        if self.session.tally.readies > 0 {
+            self.acknowledge_writes();
+            self.note_ready(self.session.tally.error.is_some());
+        }
+        let input = self.from_server.input.bytes();
         let bytes = to_client.bytes(input);
         self.pool.counters.bytes_out.add(bytes.len() as u64);
         let sent = send(&mut self.client, cx, bytes, &mut self.from_server.unsent);
@@ -246,8 +275,10 @@ impl Drive {
         let again = to_server.bytes(&[]);
         let mut server_sent = Ok(());
         if !again.is_empty() {
-            let stream = &mut lease.server().stream;
-            server_sent = send(stream, cx, again, &mut self.from_client.unsent);
+            if let Some(lease) = &mut self.lease {
+                let stream = &mut lease.server().stream;
+                server_sent = send(stream, cx, again, &mut self.from_client.unsent);
+            }
             to_server.clear();
         }
         drop(outs);
@@ -293,6 +324,10 @@ impl Drive {
             }
         }
         (self.wants_server, self.again) = (false, false);
+        let inside = self.ahead.is_some() && self.session.status() == TxStatus::InTransaction;
+        if inside && self.look_ahead(cx)? != Looked::Past {
+            return Ok(true);
+        }
         self.on_client(cx)?;
         Ok(true)
     }
@@ -319,6 +354,12 @@ impl Drive {
             };
             self.session.on_client(input, &mut desk)
         };
+        let messages = self.session.tally.queries;
+        if messages > 0 {
+            self.guard_writes(&notes.asks, messages);
+            self.note_sent(&notes.asks, messages);
+        }
+        let input = self.from_client.input.bytes();
         let mut sent = Ok(());
         if !to_client.is_empty() {
             sent = send(&mut self.client, cx, to_client.bytes(input), &mut self.from_server.unsent);
@@ -330,6 +371,9 @@ impl Drive {
             let bytes = to_server.bytes(input);
             server_sent = send(&mut lease.server().stream, cx, bytes, &mut self.from_client.unsent);
             self.begin();
+            if std::mem::take(&mut self.cancel_next) {
+                self.cancel();
+            }
         }
         to_client.clear();
         to_server.clear();
@@ -342,7 +386,7 @@ impl Drive {
         server_sent.or_else(|error| self.write_failed(&error))?;
         let tally = std::mem::take(&mut self.session.tally);
         self.count(tally);
-        self.meet(step.need)
+        self.meet(step.need, cx)
     }
 
     /// A server that cannot be written to may still have said why.
@@ -354,7 +398,7 @@ impl Drive {
         }
     }
 
-    fn meet(&mut self, need: Need) -> Result<(), Farewell> {
+    fn meet(&mut self, need: Need, cx: &mut Context<'_>) -> Result<(), Farewell> {
         match need {
             Need::Bytes(size) => {
                 if size > crate::net::buffer::BUFFER && !self.from_client.input.is_empty() {
@@ -364,8 +408,10 @@ impl Drive {
                 }
                 Ok(())
             }
-            Need::Server if self.take_seats() => Ok(()),
-            Need::Server => self.want_server(),
+            Need::Server => match self.look_ahead(cx)? {
+                Looked::Past if !self.take_seats() => self.want_server(),
+                _ => Ok(()),
+            },
             Need::Answers => {
                 self.wants_answers = true;
                 Ok(())

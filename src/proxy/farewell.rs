@@ -87,6 +87,7 @@ pub fn part(drive: &mut Drive, farewell: Farewell, cx: &mut Context<'_>) {
     drive.ticket = None;
     drive.places.clear();
     drive.lead = None;
+    (drive.fetching, drive.surveying) = (None, None);
     let gone = matches!(farewell, Farewell::ServerLost { .. } | Farewell::ServerBroken(_));
     if matches!(farewell, Farewell::Refused(_)) && drive.session.in_flight() {
         stop_statement(drive);

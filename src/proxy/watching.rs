@@ -32,11 +32,17 @@ impl Drive {
             self.worker.hub.registry.findings.unwatched.fetch_add(notes.asks.len() as u64, Relaxed);
             return notes.asks.clear();
         }
-        for ask in notes.asks.drain(..) {
+        if !self.watch.is_watching() && self.ahead.is_some() {
+            self.watch = Watch::with_values();
+        }
+        // One that was looked at before it was sent has been told of.
+        let told = usize::from(std::mem::take(&mut self.asked_ahead));
+        for ask in notes.asks.drain(..).skip(told) {
             let (shape, pool) = (&ask.shape, number(&self.pool));
-            let silent = ask.origin.as_ref().is_some_and(|origin| origin.silence);
-            if ask.origin.is_some() {
-                shape.origin.borrow_mut().clone_from(&ask.origin);
+            let origin = &ask.known.origin;
+            let silent = origin.as_ref().is_some_and(|origin| origin.silence);
+            if origin.is_some() {
+                shape.origin.borrow_mut().clone_from(origin);
             }
             // Nothing is made of a statement that its own comment silences.
             let kind = if silent { Kind::Other } else { shape.kind };
@@ -72,12 +78,17 @@ impl Drive {
     /// A statement was answered.
     #[inline]
     pub(super) fn watch_done(&mut self, done: &Done, frames: Option<&[u8]>) {
+        let read = || self.from_server.input.bytes().get(done.at.clone()).unwrap_or_default();
+        let frames = frames.unwrap_or_else(read);
+        if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.session.tables.is_reading()) {
+            ahead.session.tables.part(frames);
+            ahead.session.tables.end();
+            ahead.session.renewed(done.shape.fingerprint);
+        }
         if !self.watch.is_watching() {
             return;
         }
         let fingerprint = done.shape.fingerprint;
-        let read = || self.from_server.input.bytes().get(done.at.clone()).unwrap_or_default();
-        let frames = frames.unwrap_or_else(read);
         let now = self.worker.clock.us();
         self.watch.answered(fingerprint, done.rows, done.server_us, frames, now);
         self.worker.bursts.borrow_mut().answered((number(&self.pool), fingerprint), done.server_us);
@@ -90,7 +101,11 @@ impl Drive {
             return;
         }
         if !notes.partial.is_empty() {
-            self.watch.part(self.from_server.input.bytes().get(notes.partial.clone()).unwrap_or_default());
+            let part = self.from_server.input.bytes().get(notes.partial.clone()).unwrap_or_default();
+            self.watch.part(part);
+            if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.session.tables.is_reading()) {
+                ahead.session.tables.part(part);
+            }
         }
         let is = self.session.status();
         if is != TxStatus::Idle {
@@ -108,6 +123,8 @@ impl Drive {
     pub(super) fn end_unit(&mut self) {
         // What it held is given back to the system with what others held.
         self.session.slim();
+        self.places.shrink_to_fit();
+        self.forget_ahead();
         self.worker.churned.set(self.worker.churned.get() | self.watch.is_watching());
         if let Some(thresholds) = self.worker.thresholds.get() {
             let ended = self.watch.end(&thresholds);

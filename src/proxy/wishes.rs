@@ -20,6 +20,16 @@ impl Drive {
                     let message = "canceling statement due to user request";
                     return self.give_up_waiting(&ClientError::error("57014", message), cx);
                 }
+                if self.is_looking() {
+                    self.control.cancelled();
+                    let message = "canceling statement due to user request";
+                    let gives_up = self.cancel_fetch();
+                    return if gives_up {
+                        self.give_up_waiting(&ClientError::error("57014", message), cx)
+                    } else {
+                        Ok(())
+                    };
+                }
                 if self.cancelling.get() > 0 {
                     self.control.cancel_again();
                 } else {
@@ -30,6 +40,11 @@ impl Drive {
             Wish::Interrupt if !self.places.is_empty() => {
                 let message = "canceling statement due to pgweir's query timeout";
                 self.give_up_waiting(&ClientError::error("57014", message), cx)
+            }
+            Wish::Interrupt if self.is_looking() => {
+                let message = "canceling statement due to pgweir's query timeout";
+                let gives_up = self.cancel_fetch();
+                if gives_up { self.give_up_waiting(&ClientError::error("57014", message), cx) } else { Ok(()) }
             }
             Wish::Interrupt => {
                 if self.cancelling.get() == 0 {
@@ -46,7 +61,7 @@ impl Drive {
             Wish::GiveUpWaiting(_) => Ok(()),
             Wish::Drain => {
                 self.draining = true;
-                let waits = self.ticket.is_some() || !self.places.is_empty();
+                let waits = self.ticket.is_some() || !self.places.is_empty() || self.is_looking();
                 if self.chore.is_none() && !waits && self.session.is_clean() {
                     return Err(Farewell::Refused(farewell::shutting_down()));
                 }
@@ -91,6 +106,7 @@ impl Drive {
     ) -> Result<(), Farewell> {
         self.ticket = None;
         self.places.clear();
+        (self.asked_ahead, self.looked_past) = (false, false);
         self.wants_server = false;
         let input = self.from_client.input.bytes();
         let mut answer = Vec::new();

@@ -15,6 +15,7 @@ use super::hub::{Hub, Live, Mail};
 use super::{farewell, greet, report};
 use crate::coalesce::Thresholds;
 use crate::coalesce::burst::Bursts;
+use crate::coalesce::prefetch::buffer::{ALL_BYTES_MAX, Budget};
 use crate::error::ClientError;
 use crate::net::buffer::Slab;
 use crate::net::stream::Stream;
@@ -43,6 +44,10 @@ pub struct Worker {
     /// What they read of a look-up: its values, and what it has in common with others.
     pub scratch: RefCell<(Values, Vec<u8>)>,
     lines: RefCell<HashMap<(String, String), Rc<Lines>>>,
+    /// Memory that sessions may take for answers that were fetched ahead.
+    pub budget: Rc<Budget>,
+    /// Counts the refreshes of catalogs, as of the last tick.
+    pub catalogs_seen: Cell<u64>,
     pools: RefCell<HashMap<(String, String), Rc<Pool>>>,
     sessions: RefCell<BTreeMap<u64, Rc<Control>>>,
     next_statement: Rc<Cell<u64>>,
@@ -66,7 +71,7 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(index: usize, hub: Arc<Hub>) -> Rc<Self> {
-        let rules = hub.live().settings.rules.clone();
+        let (rules, workers) = (hub.live().settings.rules.clone(), hub.live().settings.workers);
         Rc::new(Worker {
             index,
             hub,
@@ -76,6 +81,8 @@ impl Worker {
             notes: RefCell::default(),
             scratch: RefCell::default(),
             lines: RefCell::default(),
+            budget: Rc::new(Budget::new(ALL_BYTES_MAX / workers.max(1))),
+            catalogs_seen: Cell::new(0),
             pools: RefCell::default(),
             sessions: RefCell::default(),
             // Ids of different workers never meet.
@@ -252,6 +259,11 @@ impl Worker {
                 held.login.learned = learned;
             }
         });
+        self.lines.borrow().iter().for_each(|((database, user), lines)| {
+            if let Some(pool) = self.pools.borrow().get(&(database.clone(), user.clone())) {
+                lines.configure(self, pool);
+            }
+        });
         // A database that is gone serves its clients no longer.
         self.each_session(|control| {
             if live.database(&control.pool.database).is_none() {
@@ -275,6 +287,8 @@ impl Worker {
                 give_back_memory();
             }
             self.sweep_bursts();
+            let refreshes = self.hub.registry.catalogs.list().iter().map(|(_, known)| known.refreshes).sum();
+            self.catalogs_seen.set(refreshes);
             let live = self.hub.live();
             let now = self.clock.ms();
             self.each_session(|control| {

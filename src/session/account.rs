@@ -18,10 +18,34 @@ use crate::wire::server::tag;
 /// A statement that is on its way to the server.
 #[derive(Debug, Clone)]
 pub struct Ask {
+    pub known: Rc<Known>,
+    /// The first of its statements.
     pub shape: Rc<Shape>,
     pub marks: Marks,
     pub at_us: u64,
-    pub origin: Option<Rc<Origin<'static>>>,
+    pub formats: Formats,
+}
+
+/// Of a result's columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Formats {
+    #[default]
+    Text,
+    Binary,
+    Mixed,
+}
+
+impl Formats {
+    /// As a Bind has them: count and codes.
+    fn read(section: &[u8]) -> Formats {
+        let codes = section.get(2..).unwrap_or_default().as_chunks::<2>().0;
+        match codes.split_first() {
+            None => Formats::Text,
+            Some((first, rest)) if rest.iter().any(|code| code != first) => Formats::Mixed,
+            Some(([0, 0], _)) => Formats::Text,
+            Some(_) => Formats::Binary,
+        }
+    }
 }
 
 /// A statement that was answered, or a part of its answer.
@@ -84,8 +108,9 @@ pub struct Account {
     part: usize,
     /// How long the client waited for its server; the next statement is told.
     pub waited_us: u64,
-    /// What the values of the last Bind were.
+    /// What the values of the last Bind were, and in what form it wants the rows.
     marks: Marks,
+    formats: Formats,
     values: Option<Rc<Values>>,
 }
 
@@ -102,7 +127,7 @@ impl Session {
             account.bound = None;
             return;
         }
-        account.marks = marks_of(bind, known.marks);
+        (account.marks, account.formats) = marks_of(bind, known.marks);
         if reader.values && bind.portal.is_empty() {
             let mut values = known.values.as_deref().cloned().unwrap_or_default();
             values::add_parameters(&mut values, bind);
@@ -153,8 +178,8 @@ impl Session {
             return;
         };
         if !again {
-            let (shape, origin) = (shape.clone(), known.origin.clone());
-            desk.notes.asks.push(Ask { shape, marks, at_us: desk.now_us, origin });
+            let (shape, formats) = (shape.clone(), std::mem::take(&mut self.account.formats));
+            desk.notes.asks.push(Ask { known: known.clone(), shape, marks, at_us: desk.now_us, formats });
         }
         let waited_us = u32::try_from(std::mem::take(&mut self.account.waited_us)).unwrap_or(u32::MAX);
         if let Some(item) = self.exchange.queue.back_mut() {
@@ -248,12 +273,12 @@ impl Session {
 }
 
 /// Marks of the parameters, and behind them those of the values in the text, which are rarely the key when
-/// there are parameters.
+/// there are parameters; and the formats of the result.
 #[inline]
-pub(super) fn marks_of(bind: Bind<'_>, text: Marks) -> Marks {
+pub(super) fn marks_of(bind: Bind<'_>, text: Marks) -> (Marks, Formats) {
     let mut marks = Marks::default();
     // A message that is cut or wrong is the server's to refuse.
-    let _ = bind.each_value(|value, binary| {
+    let formats = bind.each_value(|value, binary| {
         marks.add(match value {
             None => mark::NULL,
             Some(value) if binary => mark::binary(value),
@@ -261,7 +286,7 @@ pub(super) fn marks_of(bind: Bind<'_>, text: Marks) -> Marks {
         });
     });
     marks.append(&text);
-    marks
+    (marks, formats.map_or(Formats::Mixed, Formats::read))
 }
 
 /// The count at the end of a command's tag; `SELECT 5`, `INSERT 0 3`. Commands without one touched no rows.

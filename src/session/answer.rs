@@ -15,14 +15,24 @@ pub struct Described {
     pub row: Box<[u8]>,
 }
 
-/// Writes the answer to a look-up: `rows` are its whole DataRow frames, `count` of them. `formats` is what the Bind
-/// said of the result's formats.
-pub fn write(form: Form, described: &Described, formats: &[u8], rows: &[u8], count: u32, out: &mut Vec<u8>) {
+/// What a look-up found.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// Whole DataRow frames.
+    pub frames: &'a [u8],
+    pub count: u32,
+    /// How the transaction stands.
+    pub status: TxStatus,
+}
+
+/// Writes the answer to a look-up. `formats` is what its Bind said of the result's formats.
+pub fn write(form: Form, described: &Described, formats: &[u8], found: Rows<'_>, out: &mut Vec<u8>) {
+    let Rows { frames: rows, count, status } = found;
     if form.simple {
         out.extend_from_slice(&described.row);
         out.extend_from_slice(rows);
         write_complete(count.into(), out);
-        return out.extend_from_slice(&reply::ready(TxStatus::Idle));
+        return out.extend_from_slice(&reply::ready(status));
     }
     if form.parse {
         out.extend_from_slice(&reply::PARSE_COMPLETE);
@@ -49,7 +59,7 @@ pub fn write(form: Form, described: &Described, formats: &[u8], rows: &[u8], cou
         out.extend_from_slice(rows);
         write_complete(count.into(), out);
     }
-    out.extend_from_slice(&reply::ready(TxStatus::Idle));
+    out.extend_from_slice(&reply::ready(status));
 }
 
 /// Puts the formats of a Bind into a RowDescription frame that says text for all.

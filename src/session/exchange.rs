@@ -135,9 +135,9 @@ impl Exchange {
         self.queue.is_empty() && !self.skipping && !self.open_group && !self.copying_both
     }
 
-    /// It is as if nothing had ever been asked.
-    pub fn is_untouched(&self) -> bool {
-        self.is_settled() && self.status == TxStatus::Idle && !self.begun && !self.clears
+    /// Nothing is owed, no transaction has failed, and nothing that was asked lately has any effect to come.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_settled() && self.status != TxStatus::Failed && !self.begun && !self.clears
     }
 
     /// No server has to answer what is queued.

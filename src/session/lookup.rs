@@ -13,6 +13,7 @@ use crate::sql::Traits;
 use crate::sql::kind::Kind;
 use crate::sql::mark::Marks;
 use crate::wire::client::{Bind, Parse, Target, TargetKind, query_text, tag};
+use crate::wire::server::TxStatus;
 use crate::wire::{self, HEADER};
 
 /// A longer request is forwarded: no key is that long.
@@ -112,7 +113,7 @@ impl Values {
 
 impl Session {
     /// The look-up at the front of the input, if there is one and nothing that this client did before has any
-    /// influence on its answer beyond its settings.
+    /// influence on its answer beyond its settings, or what it wrote in the transaction that is open.
     pub fn lookup(
         &mut self,
         input: &[u8],
@@ -135,7 +136,7 @@ impl Session {
     /// Nothing is owed, doubted or held that a server would have to know of.
     fn is_free(&self) -> bool {
         self.mode != PoolMode::Session
-            && self.exchange.is_untouched()
+            && self.exchange.is_at_rest()
             && !self.doubt.any()
             && self.pins.is_empty()
             && self.kept == heal::Kept::Nothing
@@ -211,7 +212,7 @@ impl Session {
             }
             _ => return None,
         };
-        let marks = super::account::marks_of(group.bind, known.marks);
+        let (marks, _) = super::account::marks_of(group.bind, known.marks);
         let (form, size) = (group.form, group.size);
         Some(Lookup { site, shape, known, statement: Some(statement), form, size, text, marks })
     }
@@ -221,7 +222,7 @@ impl Session {
         self.read_ahead = None;
         self.tally.queries += 1;
         self.tally.readies += 1;
-        self.tally.transactions += 1;
+        self.tally.transactions += u32::from(self.status() == TxStatus::Idle);
         match &lookup.statement {
             None => {
                 self.prepared.put(b"", None);

@@ -235,6 +235,19 @@ impl Session {
         self.loops.retain(|held| held.live > 0 || !gone(held));
     }
 
+    /// A result has come that a later run of its loops will go through: what was fetched for earlier ones is over.
+    pub fn renewed(&mut self, parent: u64) {
+        let Some(newest) = self.tables.of(parent).next().map(|table| table.serial) else { return };
+        let tables = &self.tables;
+        let is_over = |held: &Loop| {
+            held.table != newest && tables.get(held.table).is_some_and(|table| table.shape == parent)
+        };
+        let over: Vec<Episode> = self.loops.iter().filter(|held| is_over(held)).map(|held| held.episode).collect();
+        if !over.is_empty() {
+            self.buffer.drop_if(|batch| over.contains(&batch.episode));
+        }
+    }
+
     /// The runs that ended since this was asked last, for whoever counts.
     pub fn settled(&mut self) -> Vec<Settled> {
         std::mem::take(&mut self.settled)

@@ -20,6 +20,7 @@ use super::strict::{self, Report};
 use super::yaml::{self, Node, Position, Value};
 use super::{schema, users};
 use crate::coalesce::Thresholds;
+use crate::coalesce::settings::CoalesceSettings;
 use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
 use crate::observe::{ObserveSettings, StatePlace};
@@ -33,6 +34,7 @@ pub struct Rules {
     pub probe: ProbeSettings,
     pub slow_log: SlowLogSettings,
     pub nplus1: NPlusOneSettings,
+    pub coalesce: CoalesceSettings,
 }
 
 impl Rules {

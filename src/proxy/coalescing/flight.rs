@@ -2,29 +2,24 @@
 //! Whatever is not exactly as expected, its members ask for themselves.
 
 use std::future::{Future, poll_fn};
-use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::Lines;
+use super::harvest::{Harvest, Talk};
 use super::line::{FLIGHTS_MAX, Line, Queue};
 use super::seat::{Landed, Outcome};
 use super::survey::Plan;
-use crate::coalesce::split::Split;
 use crate::net::buffer::Window;
-use crate::net::send::{flush, send};
 use crate::pool::lend::{Lease, Pool};
 use crate::pool::server::ServerError;
 use crate::proxy::chore;
 use crate::proxy::worker::Worker;
 use crate::session::answer::{self, Described};
-use crate::wire::server::tag;
-use crate::wire::{self, HEADER, reply};
-
-/// Bytes of all rows of a flight. One that brings more is given up, and its members ask for themselves.
-const ROWS_BYTES_MAX: usize = 4 * 1024 * 1024;
+use crate::wire::server::{TxStatus, tag};
+use crate::wire::{HEADER, reply};
 
 /// How long the next flight waits for the one under way: so many times as long as they usually take, within
 /// these bounds.
@@ -43,9 +38,7 @@ const SLOW_US: u64 = 600_000_000;
 struct Hold {
     boarded: Queue,
     out: Vec<u8>,
-    rows: Vec<u8>,
-    /// Where the rows of each key stand in `rows`, and how many there are.
-    found: Vec<(Range<u32>, u32)>,
+    harvest: Harvest,
     input: Window,
 }
 
@@ -186,77 +179,19 @@ impl Hold {
         self.out.clear();
         plan.give(&mut server.memory, &mut self.out);
         plan.ask(&self.boarded.batch, &mut self.out);
-        let mut unsent = Vec::new();
-        let out = std::mem::take(&mut self.out);
-        poll_fn(|cx| Poll::Ready(send(&mut server.stream, cx, &out, &mut unsent))).await?;
-        self.out = out;
-        self.rows.clear();
-        self.found.clear();
-        let keys = self.boarded.batch.len();
-        self.found.resize(keys, (0..0, 0));
-        let (mut usable, mut split) = (true, Split::new(keys));
-        loop {
-            let n = poll_fn(|cx| {
-                if let Err(error) = flush(&mut server.stream, cx, &mut unsent) {
-                    return Poll::Ready(Err(error));
-                }
-                server.stream.poll_fill(cx, &mut self.input, &worker.slab)
-            })
-            .await?;
-            if n == 0 {
-                return Err(ServerError::Unreachable("the server closed the connection".into()));
-            }
-            let window = std::mem::take(&mut self.input);
-            let taken = self.take(&window, &mut usable, &mut split);
-            self.input = window;
-            let (used, ready) = taken?;
-            self.input.consume(used);
-            if ready {
-                break;
-            }
-            if self.rows.len() > ROWS_BYTES_MAX {
-                return Err(ServerError::Protocol("a flight brought too many rows".into()));
-            }
-            // A row may be larger than the buffer; it is then not for a flight.
-            if self.input.is_full() && !self.input.grow(ROWS_BYTES_MAX) {
-                return Err(ServerError::Protocol("a flight brought a row that is too large".into()));
-            }
+        self.harvest.begin(self.boarded.batch.len());
+        let mut talk = Talk::new(server, &mut self.input, &worker.slab);
+        talk.say(&self.out).await?;
+        let status = talk.hear(&mut self.harvest).await?;
+        talk.end()?;
+        if status != TxStatus::Idle {
+            return Err(ServerError::Protocol("not idle after a flight".into()));
         }
-        if !usable {
+        if !self.harvest.usable {
             // Its statement may be what is wrong.
             plan.forget(&mut server.memory);
         }
-        Ok(usable)
-    }
-
-    /// Takes the whole frames that are there. Returns their bytes, and whether the last was ReadyForQuery.
-    fn take(
-        &mut self,
-        window: &Window,
-        usable: &mut bool,
-        split: &mut Split,
-    ) -> Result<(usize, bool), ServerError> {
-        let mut at = 0;
-        loop {
-            let input = window.bytes();
-            let head = wire::head(&input[at..]).map_err(|bad| ServerError::Protocol(format!("{bad:?}")))?;
-            let Some(frame) = head.and_then(|head| input.get(at..at + head.size)) else {
-                return Ok((at, false));
-            };
-            at += frame.len();
-            match frame[0] {
-                tag::DATA_ROW if *usable => *usable = self.keep(frame, split),
-                tag::DATA_ROW
-                | tag::PARSE_COMPLETE
-                | tag::BIND_COMPLETE
-                | tag::CLOSE_COMPLETE
-                | tag::COMMAND_COMPLETE => {}
-                tag::READY if at == input.len() && frame[HEADER..] == *b"I" => return Ok((at, true)),
-                tag::READY => return Err(ServerError::Protocol("not idle after a flight".into())),
-                // Nobody knows whose error, notice or changed setting it is.
-                _ => *usable = false,
-            }
-        }
+        Ok(self.harvest.usable)
     }
 
     /// The same, in one snapshot with some of the look-ups as they came; `Ok(false)` also when these bring anything
@@ -275,19 +210,9 @@ impl Hold {
         plan.give(&mut server.memory, &mut messages);
         plan.ask(&self.boarded.batch, &mut messages);
         let frames = server.converse(&messages).await?;
-        let keys = self.boarded.batch.len();
-        self.rows.clear();
-        self.found.clear();
-        self.found.resize(keys, (0..0, 0));
-        let mut split = Split::new(keys);
-        let mut usable = true;
-        for frame in &frames {
-            match frame[0] {
-                tag::DATA_ROW if usable => usable = self.keep(frame, &mut split),
-                tag::ERROR | tag::NOTICE | tag::PARAMETER_STATUS | tag::NOTIFICATION => usable = false,
-                _ => {}
-            }
-        }
+        self.harvest.begin(self.boarded.batch.len());
+        frames.iter().for_each(|frame| self.harvest.frame(frame));
+        let usable = self.harvest.usable;
         let mut equal = true;
         for (key, request) in self.boarded.requests.iter().filter(|_| usable) {
             if !equal {
@@ -296,9 +221,7 @@ impl Hold {
             messages.clear();
             line.site.write_alone(request, &mut messages);
             let frames = server.converse(&messages).await?;
-            let at = &self.found[*key as usize].0;
-            let rows = &self.rows[at.start as usize..at.end as usize];
-            equal = is_equal(&frames, rows, &plan.described, &line.formats);
+            equal = is_equal(&frames, self.harvest.of(*key).0, &plan.described, &line.formats);
         }
         messages.clear();
         reply::query(&mut messages, "rollback");
@@ -321,30 +244,15 @@ impl Hold {
         Ok(false)
     }
 
-    /// Keeps a row of the batch with those of its key. False: it is no such row.
-    fn keep(&mut self, frame: &[u8], split: &mut Split) -> bool {
-        let Ok((key, row)) = split.row(&frame[HEADER..]) else {
-            return false;
-        };
-        let (at, count) = &mut self.found[key];
-        if *count == 0 {
-            at.start = self.rows.len() as u32;
-        }
-        row.write(&mut self.rows);
-        at.end = self.rows.len() as u32;
-        *count += 1;
-        true
-    }
-
     fn distribute(&mut self, plan: &Plan, line: &Line, departed_us: u64, server_us: u64) {
-        let mut answers = Vec::with_capacity(self.rows.len() + 96 * self.boarded.members.len());
+        let mut answers = Vec::with_capacity(self.harvest.rows.len() + 96 * self.boarded.members.len());
         let mut places = Vec::with_capacity(self.boarded.members.len());
         for member in &self.boarded.members {
-            let (at, count) = &self.found[member.key as usize];
+            let (rows, count) = self.harvest.of(member.key);
             let start = answers.len() as u32;
-            let rows = &self.rows[at.start as usize..at.end as usize];
-            answer::write(member.form, &plan.described, &line.formats, rows, *count, &mut answers);
-            places.push((start..answers.len() as u32, *count));
+            let served = answer::Rows { frames: rows, count, status: TxStatus::Idle };
+            answer::write(member.form, &plan.described, &line.formats, served, &mut answers);
+            places.push((start..answers.len() as u32, count));
         }
         let landed = Rc::new(Landed { answers, departed_us, server_us });
         for (member, (at, rows)) in self.boarded.members.drain(..).zip(places) {

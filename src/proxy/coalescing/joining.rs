@@ -12,7 +12,7 @@ use crate::net::send::send;
 use crate::proxy::control::State;
 use crate::proxy::drive::{Drive, Pace, Turn, UNSENT_MAX};
 use crate::proxy::farewell::{self, Farewell};
-use crate::session::account::{Ask, Done};
+use crate::session::account::{Ask, Done, Formats};
 use crate::session::lookup::{Lookup, Values, statement_name};
 
 /// Look-ups of one client in flight; what it sends ahead beyond that waits.
@@ -21,6 +21,9 @@ const PLACES_MAX: usize = 256;
 impl Drive {
     /// The client's input needs a server. True: it takes seats in a flight instead, or has some already.
     pub(in crate::proxy) fn take_seats(&mut self) -> bool {
+        if !self.lines.is_on() {
+            return false;
+        }
         let mut at = 0;
         while self.places.len() < PLACES_MAX
             && let Some(size) = self.take_seat(at)
@@ -70,7 +73,9 @@ impl Drive {
             flight::start(&self.lines, &line);
         }
         let size = lookup.size;
-        self.note_ask(&lookup);
+        if !std::mem::take(&mut self.asked_ahead) {
+            self.note_ask(&lookup);
+        }
         self.places.push_back(Place { seat, lookup, since_us: worker.clock.us() });
         Some(size)
     }
@@ -169,12 +174,9 @@ impl Drive {
         }
         let worker = self.worker.clone();
         let mut notes = worker.notes.borrow_mut();
-        notes.asks.push(Ask {
-            shape: lookup.shape.clone(),
-            marks: lookup.marks,
-            at_us: worker.clock.us(),
-            origin: lookup.known.origin.clone(),
-        });
+        let (known, shape) = (lookup.known.clone(), lookup.shape.clone());
+        let (marks, at_us) = (lookup.marks, worker.clock.us());
+        notes.asks.push(Ask { known, shape, marks, at_us, formats: Formats::default() });
         self.watch_asks(&mut notes);
     }
 }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::seat::{Outcome, Seat};
@@ -29,10 +30,13 @@ pub struct Line {
     pub site: Rc<Site>,
     key: Box<[u8]>,
     pub varying: u32,
-    /// Of the result, as a Bind has them; empty: simple queries.
+    /// Of the parameters and of the result, as a Bind has them; empty: simple queries.
+    pub parameters: Box<[u8]>,
     pub formats: Box<[u8]>,
     pub baggage: Rc<Baggage>,
     stage: RefCell<Stage>,
+    /// Who waits for the end of a survey; others look again by themselves.
+    waiting: RefCell<Option<Waker>>,
     queues: RefCell<VecDeque<Queue>>,
     pub flights: Cell<u32>,
     /// The mean time of a flight, in µs.
@@ -149,9 +153,11 @@ impl Line {
             site,
             key: kind.key.into(),
             varying: kind.varying,
+            parameters: kind.values.parameters.as_slice().into(),
             formats: kind.values.formats.as_slice().into(),
             baggage,
             stage: RefCell::new(Stage::Surveyed),
+            waiting: RefCell::default(),
             queues: RefCell::default(),
             flights: Cell::new(0),
             usual_us: Cell::new(0),
@@ -160,6 +166,20 @@ impl Line {
 
     pub fn is_for(&self, key: &[u8], baggage: &Rc<Baggage>) -> bool {
         *self.key == *key && self.baggage == *baggage
+    }
+
+    /// Its look-ups are simple queries.
+    pub fn simple(&self) -> bool {
+        self.formats.is_empty()
+    }
+
+    /// It is being found out how its look-ups can be asked together.
+    pub fn is_surveyed(&self) -> bool {
+        matches!(*self.stage.borrow(), Stage::Surveyed)
+    }
+
+    pub fn wake_when_surveyed(&self, waker: &Waker) {
+        *self.waiting.borrow_mut() = Some(waker.clone());
     }
 
     /// Nobody waits or flies, and nobody is finding out about it.
@@ -199,11 +219,18 @@ impl Line {
     }
 
     pub fn open(&self, plan: Plan) {
-        *self.stage.borrow_mut() = Stage::Open(Rc::new(plan));
+        self.enter(Stage::Open(Rc::new(plan)));
     }
 
     pub fn close(&self, until_us: u64) {
-        *self.stage.borrow_mut() = Stage::Closed { until_us };
+        self.enter(Stage::Closed { until_us });
+    }
+
+    fn enter(&self, stage: Stage) {
+        *self.stage.borrow_mut() = stage;
+        if let Some(waker) = self.waiting.borrow_mut().take() {
+            waker.wake();
+        }
     }
 
     /// How long a flight usually takes.

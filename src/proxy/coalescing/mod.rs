@@ -2,25 +2,45 @@
 //! alone; while one is, others of its kind queue, and leave together as one query when it has landed. Nobody joins a
 //! flight that has left. One `Lines` per pool and worker; what may be asked together, and how, `coalesce` decides.
 
+mod ahead;
+mod child;
+mod compose;
+mod fetch;
 mod flight;
+mod harvest;
 mod joining;
 mod line;
+mod looking;
 mod seat;
 mod site;
 mod survey;
+mod writing;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use super::worker::Worker;
+use crate::coalesce::prefetch::Child;
+use crate::coalesce::prefetch::level::Isolation;
+use crate::coalesce::prefetch::template::Templates;
+use crate::coalesce::settings::CoalesceSettings;
+use crate::coalesce::writes::WriteSet;
+use crate::observe::fences::SharedFence;
 use crate::pool::lend::Pool;
+use crate::pool::shape::Shapes;
 use crate::pool::template::Site as SiteId;
 use crate::session::lookup::{Lookup, Values};
 
+pub(super) use ahead::Ahead;
+use line::Line;
+pub(super) use looking::{Fetching, Looked, Surveying};
 pub(super) use seat::Place;
 pub(super) use site::Lead;
 use site::Site;
+use writing::{KnownWrites, ShapeWrites};
+pub(super) use writing::Writing;
 
 /// Kinds of look-ups followed per pool and worker; an application has some hundreds.
 const SITES_MAX: usize = 2_000;
@@ -29,12 +49,75 @@ const SITES_MAX: usize = 2_000;
 pub struct Lines {
     worker: Weak<Worker>,
     pool: Weak<Pool>,
+    settings: RefCell<Rc<CoalesceSettings>>,
+    /// Of the database, where a rule asks for one.
+    fence: RefCell<Option<Arc<SharedFence>>>,
+    pub(super) writes: KnownWrites,
+    /// Of transactions that name none.
+    isolation: Cell<Option<Isolation>>,
+    /// Which look-ups follow which results.
+    templates: RefCell<Templates>,
     sites: RefCell<HashMap<SiteId, Rc<Site>, foldhash::fast::RandomState>>,
+    /// Open lines by the look-ups that they are for.
+    children: RefCell<HashMap<ChildId, Weak<Line>, foldhash::fast::RandomState>>,
 }
+
+/// Statement, result formats and settings of a look-up, as `Child` has them, and which of its values vary.
+type ChildId = (u64, u32, u64, u32);
 
 impl Lines {
     pub fn new(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Rc<Self> {
-        Rc::new(Lines { worker: Rc::downgrade(worker), pool: Rc::downgrade(pool), sites: RefCell::default() })
+        let lines = Rc::new(Lines {
+            worker: Rc::downgrade(worker),
+            pool: Rc::downgrade(pool),
+            settings: RefCell::default(),
+            fence: RefCell::default(),
+            writes: KnownWrites::default(),
+            isolation: Cell::default(),
+            templates: RefCell::default(),
+            sites: RefCell::default(),
+            children: RefCell::default(),
+        });
+        lines.configure(worker, pool);
+        lines
+    }
+
+    /// Takes over the settings, at the start and at a reload.
+    pub fn configure(&self, worker: &Worker, pool: &Pool) {
+        let settings = worker.hub.live().settings.rules.coalesce.clone();
+        let fences = &worker.hub.registry.fences;
+        *self.fence.borrow_mut() = settings.fences().then(|| fences.of(&real_database(pool)));
+        *self.settings.borrow_mut() = Rc::new(settings);
+        self.sites.borrow_mut().clear();
+        self.children.borrow_mut().clear();
+    }
+
+    pub(super) fn fence(&self) -> Option<Arc<SharedFence>> {
+        self.fence.borrow().clone()
+    }
+
+    /// Look-ups may be asked together.
+    pub(super) fn is_on(&self) -> bool {
+        self.settings.borrow().enabled
+    }
+
+    /// Whether answers may be kept beyond fixed snapshots.
+    pub(super) fn keeps(&self) -> bool {
+        self.settings.borrow().keeps()
+    }
+
+    /// Of transactions that name none; `None`: not known.
+    fn default_isolation(&self) -> Option<Isolation> {
+        self.isolation.get()
+    }
+
+    /// What the statements of a message may write.
+    fn writes_of(&self, shapes: &Shapes, worker: &Worker, database: &str) -> Rc<ShapeWrites> {
+        let schema = self.fence.borrow().as_ref().map_or(0, |fence| fence.schema());
+        match shapes {
+            Shapes::One(shape) => self.writes.of(shape, schema, worker, database),
+            _ => Rc::new(ShapeWrites { set: WriteSet::All, ends: true }),
+        }
     }
 
     /// What is known of look-ups like this one.
@@ -51,4 +134,28 @@ impl Lines {
         sites.insert(lookup.site, site.clone());
         site
     }
+
+    /// The line for such look-ups with these values varying, if one is open.
+    fn of_child(&self, child: &Child, varying: u32) -> Option<Rc<Line>> {
+        let id = (child.statement, child.formats, child.context, varying);
+        self.children.borrow().get(&id)?.upgrade()
+    }
+
+    fn note_child(&self, child: &Child, line: &Rc<Line>) {
+        let mut children = self.children.borrow_mut();
+        if children.len() >= SITES_MAX {
+            children.retain(|_, line| line.strong_count() > 0);
+        }
+        if children.len() < SITES_MAX {
+            let id = (child.statement, child.formats, child.context, line.varying);
+            children.insert(id, Rc::downgrade(line));
+        }
+    }
+}
+
+/// Names the database itself: two names of pgweir's may lead to one, and what is written through either counts.
+fn real_database(pool: &Pool) -> String {
+    let config = pool.config.borrow();
+    let name = config.settings.database.as_deref().unwrap_or(&pool.database);
+    format!("{:?}/{name}", config.settings.servers)
 }

@@ -1,6 +1,7 @@
 //! What is known of look-ups that differ in nothing but their values, and how many are under way.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -9,16 +10,21 @@ use crate::pool::baggage::Baggage;
 use crate::pool::clock::Clock;
 use crate::pool::shape::Shape;
 use crate::pool::statement::Statement;
+use crate::pool::template::Site as SiteId;
 use crate::session::lookup::{self, Lookup, Value, ValueKind, Values};
 use crate::wire::reply;
 
 /// Look-ups that met others of their kind under way before it is worth to find out more about them.
 const MEETINGS: u32 = 3;
 
+/// Result formats that are told apart at one time; libraries use two or three.
+const FORMATS_MAX: usize = 64;
+
 /// Kinds of formats, constants and settings that look-ups of one site are asked with.
 const LINES_MAX: usize = 8;
 
 pub struct Site {
+    pub id: SiteId,
     pub shape: Rc<Shape>,
     /// Of the extended protocol: the statement that is executed; else the text of the first look-up, and where
     /// its values stand in it.
@@ -35,6 +41,8 @@ pub struct Site {
     pub varied: Cell<u32>,
     pub first: RefCell<Vec<Box<[u8]>>>,
     lines: RefCell<Vec<Rc<Line>>>,
+    /// Result formats that were met, and their numbers.
+    formats: RefCell<VecDeque<(Box<[u8]>, u32)>>,
     /// Who waits for the last one alone to land.
     waiting: RefCell<Vec<Waker>>,
 }
@@ -47,6 +55,7 @@ impl Site {
             |value: &Value| Value { start: value.start - start, end: value.end - start, ..*value };
         let first = values.each.iter().map(|value| value.bytes(input).unwrap_or_default().into());
         Site {
+            id: lookup.site,
             shape: lookup.shape.clone(),
             statement: lookup.statement.clone(),
             text: input[start as usize..end as usize].into(),
@@ -57,6 +66,7 @@ impl Site {
             varied: Cell::new(0),
             first: RefCell::new(first.collect()),
             lines: RefCell::default(),
+            formats: RefCell::default(),
             waiting: RefCell::default(),
         }
     }
@@ -85,6 +95,20 @@ impl Site {
         out.extend_from_slice(&reply::DESCRIBE_PORTAL);
         out.extend_from_slice(&reply::EXECUTE_ALL);
         out.extend_from_slice(&reply::SYNC);
+    }
+
+    /// A number for result formats, the same for the same ones.
+    pub fn formats_number(&self, formats: &[u8]) -> u32 {
+        let mut known = self.formats.borrow_mut();
+        if let Some((_, number)) = known.iter().find(|(own, _)| **own == *formats) {
+            return *number;
+        }
+        let number = known.back().map_or(0, |(_, last)| last + 1);
+        if known.len() >= FORMATS_MAX {
+            known.pop_front();
+        }
+        known.push_back((formats.into(), number));
+        number
     }
 
     /// One met another that is under way. True: that happens often enough to look closer.

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Lines;
+use super::ahead::isolation_named;
+use super::child::{self, Read};
 use super::flight::borrow;
 use super::line::{Line, slot};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Oid};
 use crate::coalesce::eligible::{self, Closure, Level, Session, Sharing, Statement};
+use crate::coalesce::prefetch::Child;
+use crate::coalesce::replay::types::ArrayType;
 use crate::coalesce::replay::{Probe, Replay, Slot, SlotKind, described};
 use crate::coalesce::split::is_described;
 use crate::observe::facts::Known;
@@ -29,6 +33,8 @@ use crate::wire::{HEADER, reply};
 pub struct Plan {
     pub replay: Replay,
     pub described: Described,
+    /// The look-up, as what fetches ahead knows it.
+    pub child: Rc<Child>,
     /// Names its statement on servers.
     id: StatementId,
     /// Schema changes seen when it was made.
@@ -67,9 +73,9 @@ pub fn start(lines: &Rc<Lines>, line: &Rc<Line>) {
     let (Some(worker), Some(pool)) = (lines.worker.upgrade(), lines.pool.upgrade()) else {
         return;
     };
-    let line = line.clone();
+    let (lines, line) = (lines.clone(), line.clone());
     tokio::task::spawn_local(async move {
-        let found = survey(&line, &worker, &pool).await;
+        let found = survey(&line, &lines, &worker, &pool).await;
         worker.read_clock();
         let now = worker.clock.us();
         match found {
@@ -92,23 +98,42 @@ pub fn start(lines: &Rc<Lines>, line: &Rc<Line>) {
 
 type Frame = Box<[u8]>;
 
+/// What a shape depends on: to be asked together, and to be kept for later.
+struct Judged {
+    together: Closure,
+    later: Result<Closure, String>,
+}
+
 enum Why {
     Refused(String),
     /// Not now; it may be otherwise soon.
     Unknown(String),
 }
 
-async fn survey(line: &Line, worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Plan, Why> {
+async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Plan, Why> {
     let epoch = pool.epoch();
     let (facts, catalog) = known(line, worker, pool).await?;
     let mut lease = borrow(line, pool).await.ok_or(Why::Unknown("there was no server for it".to_owned()))?;
-    let path = lease.server().ask(SEARCH_PATH).await.map_err(|error| Why::Unknown(error.to_string()))?;
-    let path = path.into_iter().flatten().flatten();
-    let path: Vec<String> = path.map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
-    let canonical = line.site.shape.text.to_string();
-    let closure = judge(canonical, facts, catalog, path).await.map_err(Why::Refused);
-    let plan = match closure.and_then(|closure| probe_of(line, &closure).map_err(Why::Refused)) {
-        Ok(probe) => describe(&probe, &mut lease, pool, epoch).await,
+    let settings = lease.server().ask(SETTINGS).await.map_err(|error| Why::Unknown(error.to_string()))?;
+    let settings = settings.into_iter().flatten().flatten();
+    let mut path: Vec<String> = settings.map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
+    let isolation = if path.is_empty() { String::new() } else { path.remove(0) };
+    lines.isolation.set(isolation_named(&isolation));
+    let judged = judge(line, &facts, &catalog, path).await.map_err(Why::Refused);
+    let plan = match judged.and_then(|judged| Ok((probe_of(line, &judged.together).map_err(Why::Refused)?, judged))) {
+        Ok((probe, judged)) => {
+            let arrays = |oid| catalog.array_of(oid);
+            let found = describe(line, &probe, &mut lease, &arrays).await;
+            found.map(|found| {
+                let tables = judged.later.ok().map(|closure| closure.tables);
+                let facts = facts.facts();
+                let read = Read { types: &found.types, tables: tables.as_deref(), facts, catalog: &catalog };
+                let child = child::of(line, &found.described, &read, &lines.settings.borrow());
+                lines.note_child(&child, line);
+                let id = pool.interner.borrow_mut().new_id();
+                Plan::new(found, child, id, epoch)
+            })
+        }
         Err(why) => Err(why),
     };
     if !matches!(plan, Err(Why::Unknown(_))) {
@@ -117,8 +142,10 @@ async fn survey(line: &Line, worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Pla
     plan
 }
 
-/// The schemas that names are searched in, as PostgreSQL resolves them; temporary ones too.
-const SEARCH_PATH: &[u8] = b"SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))";
+/// The isolation of transactions that name none, and the schemas that names are searched in, as PostgreSQL resolves
+/// them; temporary ones too.
+const SETTINGS: &[u8] = b"SELECT pg_catalog.current_setting('default_transaction_isolation') UNION ALL \
+    SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))";
 
 /// What the shape says and the catalog knows.
 async fn known(line: &Line, worker: &Worker, pool: &Pool) -> Result<(Arc<Known>, Arc<Catalog>), Why> {
@@ -135,23 +162,27 @@ async fn known(line: &Line, worker: &Worker, pool: &Pool) -> Result<(Arc<Known>,
 
 /// Whether facts and catalog allow it. What runs behind views and policies is parsed, which needs a deep stack.
 async fn judge(
-    canonical: String,
-    facts: Arc<Known>,
-    catalog: Arc<Catalog>,
+    line: &Line,
+    facts: &Arc<Known>,
+    catalog: &Arc<Catalog>,
     search_path: Vec<String>,
-) -> Result<Closure, String> {
+) -> Result<Judged, String> {
+    let (facts, catalog, canonical) = (facts.clone(), catalog.clone(), line.site.shape.text.to_string());
     let (tell, told) = tokio::sync::oneshot::channel();
     let judging = std::thread::Builder::new().name("judge".to_owned()).stack_size(guard::STACK);
     let judged = judging.spawn(move || {
-        let closure =
-            facts.facts().ok_or_else(|| "its text could not be parsed".to_owned()).and_then(|facts| {
-                let statement = Statement { facts, canonical: &canonical };
-                let temporary = search_path.iter().any(|schema| schema.starts_with("pg_temp"));
-                let session = Session { search_path: &search_path, temporary };
-                let use_ = (Level::Strict, Sharing::Together);
-                eligible::closure(statement, &catalog, session, use_, &eligible::read)
-                    .map_err(|reason| reason.to_string())
-            });
+        let closure = facts.facts().ok_or_else(|| "its text could not be parsed".to_owned()).and_then(|facts| {
+            let statement = Statement { facts, canonical: &canonical };
+            let temporary = search_path.iter().any(|schema| schema.starts_with("pg_temp"));
+            let session = Session { search_path: &search_path, temporary };
+            let of = |sharing| {
+                eligible::closure(statement, &catalog, session, (Level::Strict, sharing), &eligible::read)
+            };
+            // Whoever keeps answers has to ask for more.
+            let later = of(Sharing::Later).map_err(|reason| reason.to_string());
+            let together = of(Sharing::Together).map_err(|reason| reason.to_string())?;
+            Ok(Judged { together, later })
+        });
         // Whoever asked may have stopped waiting.
         drop(tell.send(closure));
     });
@@ -208,8 +239,21 @@ fn holes(text: &[u8]) -> Vec<Hole> {
     holes
 }
 
+/// What the server said of the statement.
+struct Found {
+    replay: Replay,
+    described: Described,
+    /// Of the parameters, and of the literals that vary behind them.
+    types: Vec<Oid>,
+}
+
 /// Asks the server about the statement and its replay.
-async fn describe(probe: &Probe, lease: &mut Lease, pool: &Pool, epoch: u64) -> Result<Plan, Why> {
+async fn describe(
+    line: &Line,
+    probe: &Probe,
+    lease: &mut Lease,
+    arrays: &dyn Fn(Oid) -> Option<ArrayType>,
+) -> Result<Found, Why> {
     let lost = |error: ServerError| Why::Unknown(error.to_string());
     let server = lease.server();
     let mut out = Vec::new();
@@ -217,11 +261,10 @@ async fn describe(probe: &Probe, lease: &mut Lease, pool: &Pool, epoch: u64) -> 
     reply::statement_target(&mut out, b'D', b"");
     out.extend_from_slice(&reply::SYNC);
     let frames = server.converse(&out).await.map_err(lost)?;
-    let (parameters, row) = descriptions(&frames)?;
+    let (mut parameters, row) = descriptions(&frames)?;
     let types = described(&parameters[HEADER..]).ok_or_else(broken)?;
-    let replay = probe.replay(&types, &|_| None).map_err(|refusal| Why::Refused(refusal.to_string()))?;
+    let replay = probe.replay(&types, arrays).map_err(|refusal| Why::Refused(refusal.to_string()))?;
     out.clear();
-    let id = pool.interner.borrow_mut().new_id();
     replay.write_parse(b"", &mut out);
     reply::statement_target(&mut out, b'D', b"");
     out.extend_from_slice(&reply::SYNC);
@@ -231,9 +274,13 @@ async fn describe(probe: &Probe, lease: &mut Lease, pool: &Pool, epoch: u64) -> 
     if !is_described(&batch_row[HEADER..], &row[HEADER..]) {
         return Err(Why::Refused("its rows look otherwise when it is replayed".to_owned()));
     }
-    let described = Described { parameters, row };
-    let (checks, until_check) = (Cell::new(CHECKS), Cell::new(UNCHECKED));
-    Ok(Plan { replay, described, id, epoch, until_us: 0, checks, until_check, slow: Cell::new(0) })
+    if !line.site.literals.is_empty() {
+        // The client's own text has no parameters.
+        let mut none = Vec::new();
+        reply::frame(&mut none, tag::PARAMETER_DESCRIPTION, |out| out.extend_from_slice(&[0, 0]));
+        parameters = none.into();
+    }
+    Ok(Found { replay, described: Described { parameters, row }, types })
 }
 
 fn broken() -> Why {
@@ -251,6 +298,20 @@ fn descriptions(frames: &[Frame]) -> Result<(Frame, Frame), Why> {
 }
 
 impl Plan {
+    fn new(found: Found, child: Child, id: StatementId, epoch: u64) -> Plan {
+        Plan {
+            replay: found.replay,
+            described: found.described,
+            child: Rc::new(child),
+            id,
+            epoch,
+            until_us: 0,
+            checks: Cell::new(CHECKS),
+            until_check: Cell::new(UNCHECKED),
+            slow: Cell::new(0),
+        }
+    }
+
     fn good_until(self, until_us: u64) -> Plan {
         Plan { until_us, ..self }
     }

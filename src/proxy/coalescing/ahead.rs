@@ -1,0 +1,156 @@
+//! What one session has fetched ahead, beside what `coalesce` remembers for it: where it stands, and what its fences
+//! looked like. Made when a session first does something that may be kept.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::coalesce::fence::Stamp;
+use crate::coalesce::prefetch::buffer::Budget;
+use crate::coalesce::prefetch::level::{Isolation, Place, Transaction};
+use crate::coalesce::prefetch::session::Session;
+use crate::coalesce::prefetch::table::Fields;
+use crate::coalesce::writes::WriteSet;
+use crate::observe::fences::SharedFence;
+use crate::session::account::{Ask, Formats};
+use crate::sql::Traits;
+use crate::sql::kind::Kind;
+use crate::wire::server::TxStatus;
+
+/// Looks of a fence that are kept; a session holds fewer batches.
+const STAMPS_MAX: usize = 128;
+
+pub struct Ahead {
+    pub session: Session,
+    stamps: VecDeque<(u64, Stamp)>,
+    epochs: u64,
+    transaction: Option<Transaction>,
+    transactions: u64,
+}
+
+impl Ahead {
+    pub fn new(budget: Rc<Budget>) -> Self {
+        Ahead {
+            session: Session::new(budget),
+            stamps: VecDeque::new(),
+            epochs: 0,
+            transaction: None,
+            transactions: 0,
+        }
+    }
+
+    /// Where the next statement stands. `None`: in a transaction of which nothing is known, or that has failed.
+    pub fn place(&self, status: TxStatus, now_us: u64) -> Option<Place> {
+        match (status, self.transaction) {
+            (TxStatus::Idle, _) => Some(Place { now_us, transaction: None }),
+            (TxStatus::InTransaction, Some(transaction)) => {
+                Some(Place { now_us, transaction: Some(transaction) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Keeps how a fence looks before a query is sent. `None`: a write is open.
+    pub fn stamp(&mut self, fence: Option<&SharedFence>, tables: &[u32]) -> Option<u64> {
+        let Some(fence) = fence else {
+            return Some(0);
+        };
+        let stamp = fence.stamp(tables)?;
+        self.epochs += 1;
+        if self.stamps.len() >= STAMPS_MAX {
+            self.stamps.pop_front();
+        }
+        self.stamps.push_back((self.epochs, stamp));
+        Some(self.epochs)
+    }
+
+    /// Gives the looks of the fence away for the time of a decision.
+    pub fn lend_stamps(&mut self) -> VecDeque<(u64, Stamp)> {
+        std::mem::take(&mut self.stamps)
+    }
+
+    pub fn return_stamps(&mut self, stamps: VecDeque<(u64, Stamp)>) {
+        self.stamps = stamps;
+    }
+
+    // --- what makes it forget ---
+
+    /// A statement is about to be sent. `default`: the isolation of transactions whose BEGIN names none; `writes`: what
+    /// it may write.
+    pub fn sent(&mut self, ask: &Ask, default: Option<Isolation>, writes: &WriteSet) {
+        let traits = ask.known.traits;
+        let text = &*ask.shape.text;
+        if text.starts_with("begin") || text.starts_with("start transaction") {
+            self.transactions += 1;
+            let isolation = isolation_of(text).or(default).unwrap_or(Isolation::Serializable);
+            self.transaction = Some(Transaction { serial: self.transactions, isolation });
+        } else if text.starts_with("set transaction") || text.starts_with("set session characteristics") {
+            self.transaction = None;
+        }
+        if traits.has(Traits::DDL) {
+            self.session.schema_changed();
+        }
+        if traits.has(Traits::STATE) || traits.has(Traits::LOCAL) || traits.has(Traits::RESETS) {
+            self.session.setting_changed();
+        }
+        if text.starts_with("rollback to") || text.starts_with("rollback transaction to") {
+            self.session.rolled_back_to_savepoint();
+        }
+        if matches!(ask.shape.kind, Kind::Read | Kind::Page) && writes.is_empty() {
+            self.session.direct_read(None);
+        }
+        match writes {
+            WriteSet::All => self.session.own_write(None),
+            WriteSet::Tables(tables) if !tables.is_empty() => self.session.own_write(Some(tables)),
+            WriteSet::Tables(_) => {}
+        }
+    }
+
+    /// Something was sent of which nothing is known.
+    pub fn sent_unknown(&mut self) {
+        self.session.own_write(None);
+        self.session.setting_changed();
+    }
+
+    /// Loops may follow the result of this statement, over these of its columns.
+    pub fn expect_parent(&mut self, ask: &Ask, columns: &[u16]) {
+        let formats: &[i16] = match ask.formats {
+            Formats::Text => &[],
+            Formats::Binary => &[1],
+            Formats::Mixed => return,
+        };
+        if !columns.is_empty() {
+            let fields = Fields { types: &[], formats };
+            self.session.tables.begin(ask.shape.fingerprint, columns, Box::default(), fields);
+        }
+    }
+
+    /// A transaction has ended.
+    pub fn ended(&mut self) {
+        if self.transaction.take().is_some() {
+            self.session.transaction_ended();
+        }
+    }
+}
+
+/// What a BEGIN says of isolation. `None`: nothing.
+fn isolation_of(text: &str) -> Option<Isolation> {
+    if text.contains("serializable") {
+        Some(Isolation::Serializable)
+    } else if text.contains("repeatable read") {
+        Some(Isolation::RepeatableRead)
+    } else if text.contains("read committed") || text.contains("read uncommitted") {
+        Some(Isolation::ReadCommitted)
+    } else {
+        None
+    }
+}
+
+/// The word that `default_transaction_isolation` has for it.
+pub fn isolation_named(name: &str) -> Option<Isolation> {
+    match name {
+        "read committed" | "read uncommitted" => Some(Isolation::ReadCommitted),
+        "repeatable read" => Some(Isolation::RepeatableRead),
+        "serializable" => Some(Isolation::Serializable),
+        _ => None,
+    }
+}

@@ -1,0 +1,160 @@
+//! A look-up as what fetches ahead knows it, put together from what was found out about its line.
+
+use super::line::Line;
+use crate::catalog::{Catalog, Oid};
+use crate::coalesce::prefetch::Child;
+use crate::coalesce::prefetch::keys::{Slot, oid};
+use crate::coalesce::prefetch::level::Level;
+use crate::coalesce::prefetch::small::Small;
+use crate::coalesce::settings::CoalesceSettings;
+use crate::session::answer::Described;
+use crate::sql::facts::{Facts, Operand, Operator, Predicate, Role};
+use crate::sql::shape::{HoleKind, Shaper};
+use crate::wire::{HEADER, cstr, int16};
+
+/// What was read about it.
+pub struct Read<'a> {
+    /// Of its parameters, and of the literals that vary behind them.
+    pub types: &'a [Oid],
+    /// All that its answers depend on; `None`: they may not be kept.
+    pub tables: Option<&'a [Oid]>,
+    pub facts: Option<&'a Facts>,
+    pub catalog: &'a Catalog,
+}
+
+pub fn of(line: &Line, described: &Described, read: &Read<'_>, settings: &CoalesceSettings) -> Child {
+    let shape = line.site.shape.fingerprint;
+    let names: Option<Vec<String>> = read.tables.map(|tables| {
+        let named = tables.iter().filter_map(|&oid| read.catalog.table_by_oid(oid));
+        named.map(|table| format!("{}.{}", table.schema, table.name)).collect()
+    });
+    let level = match &names {
+        Some(names) => settings.level(shape, names.iter().map(String::as_str)),
+        None => Level::Strict,
+    };
+    let slots = slots(line, read);
+    let small = read.facts.and_then(|facts| small(facts, line, read, &slots));
+    Child {
+        shape,
+        statement: line.site.id,
+        formats: line.site.formats_number(&line.formats),
+        context: line.baggage.fingerprint(),
+        slots,
+        types: column_types(&described.row),
+        result_formats: codes(&line.formats),
+        tables: read.tables.unwrap_or_default().into(),
+        level,
+        serializable: settings.serializable,
+        small,
+    }
+}
+
+/// Of each value: its type, and whether only what it means matters.
+fn slots(line: &Line, read: &Read<'_>) -> Box<[Slot]> {
+    let numbers = numbers(line);
+    let types = types(line, read.types, numbers.len());
+    let slot = |(&number, type_oid): (&Option<u16>, Oid)| {
+        let comparable =
+            matches!(type_oid, oid::INT2 | oid::INT4 | oid::INT8 | oid::UUID | oid::BOOL);
+        let equal = number.is_some_and(|number| {
+            read.facts.is_some_and(|facts| is_compared_only(facts, &line.site.shape.text, number).is_some())
+        });
+        Slot { type_oid, by_value: comparable && equal }
+    };
+    numbers.iter().zip(types).map(slot).collect()
+}
+
+/// For each value of the line's look-ups, its hole in the canonical text; `None`: it stands there more than once.
+fn numbers(line: &Line) -> Vec<Option<u16>> {
+    let site = &line.site;
+    let text: &[u8] = match &site.statement {
+        Some(statement) if site.literals.is_empty() => &statement.text,
+        _ => &site.text,
+    };
+    let mut holes = Vec::new();
+    Shaper::default().shapes(text, true, |shape| holes.extend_from_slice(shape.holes));
+    if !site.literals.is_empty() {
+        let at = |start: u32| holes.iter().find(|hole| hole.start == start).map(|hole| hole.number);
+        return site.literals.iter().map(|value| at(super::line::slot(value, 0).start)).collect();
+    }
+    let count = holes.iter().filter_map(|hole| match hole.kind {
+        HoleKind::Parameter(number) => Some(usize::from(number)),
+        _ => None,
+    });
+    let of = |number: usize| {
+        let is = |kind: HoleKind| matches!(kind, HoleKind::Parameter(own) if usize::from(own) == number);
+        let mut own = holes.iter().filter(|hole| is(hole.kind));
+        own.next().filter(|_| own.next().is_none()).map(|hole| hole.number)
+    };
+    (1..=count.max().unwrap_or(0)).map(of).collect()
+}
+
+/// The types of the values; 0 where the server was not asked.
+fn types(line: &Line, found: &[Oid], values: usize) -> Vec<Oid> {
+    if line.site.literals.is_empty() {
+        return (0..values).map(|at| found.get(at).copied().unwrap_or(0)).collect();
+    }
+    let mut found = found.iter().copied();
+    (0..values).map(|at| if line.varying & 1 << at == 0 { 0 } else { found.next().unwrap_or(0) }).collect()
+}
+
+/// The condition `column = value` that is all that this value is used for.
+fn is_compared_only<'a>(facts: &'a Facts, canonical: &str, number: u16) -> Option<&'a Predicate> {
+    let hole = format!("${number}");
+    let once = canonical.match_indices(&hole).filter(|(at, _)| {
+        let next = canonical.as_bytes().get(at + hole.len());
+        !next.is_some_and(u8::is_ascii_digit)
+    });
+    if once.count() != 1 {
+        return None;
+    }
+    facts.predicates.iter().find(|predicate| {
+        let equal = matches!(predicate.operator, Operator::Equal | Operator::In) && predicate.wrapped.is_none();
+        let own = match &predicate.operand {
+            Operand::Hole { number: own, cast: None } => *own == number,
+            Operand::Holes(numbers) => **numbers == [number],
+            _ => false,
+        };
+        equal && own
+    })
+}
+
+/// The table, if it is small enough to be read as a whole, and the look-up is by its key alone.
+fn small(facts: &Facts, line: &Line, read: &Read<'_>, slots: &[Slot]) -> Option<Small> {
+    let catalog = read.catalog;
+    let [table] = facts.tables.as_slice() else {
+        return None;
+    };
+    let name = catalog.table(&catalog.facts.search_path, table.schema.as_deref(), &table.name)?;
+    // The session may search other schemas than whoever read the catalog.
+    read.tables?.contains(&name.oid).then_some(())?;
+    let simple = facts.subqueries == 0 && facts.set_operations == 0 && facts.ctes.is_empty();
+    if table.role != Role::Read || !simple {
+        return None;
+    }
+    let numbers = numbers(line);
+    let mut keys = slots.iter().zip(&numbers).enumerate().filter_map(|(at, (slot, number))| {
+        let predicate = is_compared_only(facts, &line.site.shape.text, (*number)?)?;
+        (slot.by_value && predicate.top).then_some((at, predicate))
+    });
+    let (at, predicate) = keys.next()?;
+    Small::of(catalog, name, &predicate.column.column, u16::try_from(at).ok()?).ok()
+}
+
+/// The types that a RowDescription frame names.
+fn column_types(frame: &[u8]) -> Box<[Oid]> {
+    let mut types = Vec::new();
+    let mut rest = frame.get(HEADER..).and_then(int16).map_or(&[][..], |(_, rest)| rest);
+    while let Some((_, tail)) = cstr(rest) {
+        let Some(&[_, _, _, _, _, _, a, b, c, d, ..]) = tail.first_chunk::<18>() else { break };
+        types.push(Oid::from_be_bytes([a, b, c, d]));
+        rest = &tail[18..];
+    }
+    types.into()
+}
+
+/// Format codes, as a Bind has them.
+fn codes(formats: &[u8]) -> Box<[i16]> {
+    let codes = formats.get(2..).unwrap_or_default().as_chunks::<2>().0;
+    codes.iter().map(|code| i16::from_be_bytes(*code)).collect()
+}

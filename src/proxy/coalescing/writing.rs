@@ -1,0 +1,138 @@
+//! Tells the fence of a database what its sessions write: before it is forwarded, and when its end was received. Only
+//! where a rule asks for fences.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::coalesce::writer::{Writer, ends_transaction};
+use crate::coalesce::writes::{self, WriteSet};
+use crate::observe::fences::{OpenWrite, SharedFence};
+use crate::pool::shape::Shape;
+use crate::proxy::drive::Drive;
+use crate::proxy::worker::Worker;
+use crate::session::account::Ask;
+use crate::sql::Traits;
+use crate::wire::server::TxStatus;
+
+/// Shapes whose writes are remembered per pool; the shapes themselves are as many.
+const KNOWN_MAX: usize = 10_000;
+
+/// What one session may have written, and not yet been told the end of.
+#[derive(Default)]
+pub struct Writing {
+    writer: Writer,
+    open: Vec<OpenWrite>,
+}
+
+/// What a shape writes.
+#[derive(Debug)]
+pub struct ShapeWrites {
+    pub set: WriteSet,
+    /// It may end a transaction block.
+    pub ends: bool,
+}
+
+/// What the shapes of a pool write, as long as the schema is what it was.
+#[derive(Default)]
+pub struct KnownWrites {
+    known: RefCell<HashMap<u64, Rc<ShapeWrites>, foldhash::fast::RandomState>>,
+    /// Schema changes seen, and refreshes of the catalog.
+    version: Cell<(u64, u64)>,
+}
+
+impl KnownWrites {
+    /// What a shape writes; everything, until its facts and the catalog are known.
+    pub fn of(&self, shape: &Shape, schema: u64, worker: &Worker, database: &str) -> Rc<ShapeWrites> {
+        let registry = &worker.hub.registry;
+        let version = (schema, worker.catalogs_seen.get());
+        if self.version.replace(version) != version {
+            self.known.borrow_mut().clear();
+        }
+        let mut known = self.known.borrow_mut();
+        if let Some(known) = known.get(&shape.fingerprint) {
+            return known.clone();
+        }
+        let (facts, catalog) = (registry.facts.get(shape.fingerprint), registry.catalogs.catalog(database));
+        let parsed = facts.as_ref().and_then(|known| known.facts());
+        let writes = writes::of(&shape.text, parsed, catalog.as_deref());
+        let ends = ends_transaction(shape.text.as_bytes());
+        let found = Rc::new(ShapeWrites { set: writes.set, ends });
+        // What is not known yet soon is.
+        if facts.is_some() && catalog.is_some() {
+            if known.len() >= KNOWN_MAX {
+                known.clear();
+            }
+            known.insert(shape.fingerprint, found.clone());
+        }
+        found
+    }
+}
+
+impl Drive {
+    /// Statements are about to be sent, so many messages of them.
+    #[inline]
+    pub(in crate::proxy) fn guard_writes(&mut self, asks: &[Ask], messages: u32) {
+        if messages == 0 {
+            return;
+        }
+        let Some(fence) = self.lines.fence() else {
+            self.writing = None;
+            return;
+        };
+        self.guard(&fence, asks, messages);
+    }
+
+    fn guard(&mut self, fence: &Arc<SharedFence>, asks: &[Ask], messages: u32) {
+        let backend = self.control.server_pid.get();
+        let begun = self.session.status() != TxStatus::Idle;
+        let writing = self.writing.get_or_insert_with(|| {
+            // What it wrote in this transaction before anybody looked is not known.
+            let mut writing = Box::<Writing>::default();
+            if begun {
+                writing.writer.begun_unseen();
+            }
+            writing
+        });
+        let mut forward = |set: &WriteSet, ends: bool| {
+            if let Some(open) = writing.writer.forward(set, ends) {
+                writing.open.push(fence.open(open, backend));
+            }
+        };
+        for ask in asks {
+            let writes = self.lines.writes_of(&ask.known.shapes, &self.worker, &self.pool.database);
+            forward(&writes.set, writes.ends);
+            if ask.known.traits.has(Traits::DDL) {
+                fence.schema_changes();
+            }
+        }
+        if messages as usize > asks.len() {
+            forward(&WriteSet::All, true);
+        }
+    }
+
+    /// A server answered up to ReadyForQuery; called before the client is told.
+    #[inline]
+    pub(in crate::proxy) fn acknowledge_writes(&mut self) {
+        let Some(fence) = self.lines.fence() else {
+            return;
+        };
+        let inside = self.session.status() != TxStatus::Idle;
+        let owed = self.session.in_flight();
+        let Some(writing) = &mut self.writing else {
+            // Nobody knows what this was.
+            if !owed {
+                fence.open(WriteSet::All, 0).close();
+                self.writing = Some(Box::default());
+                if inside && let Some(writing) = &mut self.writing {
+                    writing.writer.begun_unseen();
+                }
+            }
+            return;
+        };
+        if writing.writer.ready(inside, owed) {
+            writing.open.drain(..).for_each(OpenWrite::close);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Sequential loops, each look-up sent only when the one before it was answered: the same answers in far fewer queries,
+//! at the level that is named with each figure.
+
+use pgweir::coalesce::prefetch::level::Level;
+use pgweir::coalesce::settings::CoalesceSettings;
+use pgweir::demo::cluster::{Cluster, ClusterOptions};
+use pgweir::pool::settings::PoolMode;
+
+use crate::cluster::{ask, batch, prepare};
+use crate::frames::{frame, show};
+use crate::pgweir::Pgweir;
+use crate::raw::{Raw, Startup};
+use crate::support::{http, wait_for};
+
+const DATABASE: &str = "pgweir_template";
+
+const SCHEMA: [&str; 7] = [
+    "CREATE EXTENSION pg_stat_statements",
+    "CREATE TABLE facilities (id int PRIMARY KEY, name text); \
+     INSERT INTO facilities SELECT n, 'facility ' || n FROM generate_series(1, 5000) n",
+    "CREATE TABLE sources (id int PRIMARY KEY, kind varchar(20)); \
+     INSERT INTO sources SELECT n, 'kind ' || n % 7 FROM generate_series(1, 5000) n",
+    "CREATE TABLE users (id uuid PRIMARY KEY, email text); \
+     INSERT INTO users SELECT md5(n::text)::uuid, n || '@example.org' FROM generate_series(1, 5000) n",
+    "CREATE TABLE records (id int PRIMARY KEY, facility_id int, source_id int, user_id uuid, quantity numeric); \
+     INSERT INTO records SELECT n, n * 3 % 4000 + 1, n * 5 % 4000 + 1, md5((n * 7 % 4000 + 1)::text)::uuid, n \
+     FROM generate_series(1, 2000) n",
+    "ANALYZE",
+    "GRANT ALL ON ALL TABLES IN SCHEMA public TO app",
+];
+
+struct House {
+    cluster: Cluster,
+    weir: Pgweir,
+}
+
+impl House {
+    fn new(level: Level) -> House {
+        let settings =
+            [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "top")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec();
+        let cluster = Cluster::start(ClusterOptions { settings, ..Default::default() })
+            .unwrap_or_else(|e| panic!("the tests need a PostgreSQL: {e}"));
+        prepare(&cluster);
+        batch(&cluster.url(DATABASE), &SCHEMA);
+        let weir = Pgweir::before(&cluster, PoolMode::Transaction, |settings| {
+            settings.rules.coalesce = CoalesceSettings { default: level, ..Default::default() };
+        });
+        let house = House { cluster, weir };
+        // A catalog is read soon after a database's first use.
+        let mut client = house.client();
+        wait_for("the catalog is known", || {
+            client.query("SELECT 1");
+            http(house.weir.admin(), "GET", &format!("/api/database/catalog?database={DATABASE}&table=facilities"), &[]).1.contains("facilities")
+        });
+        house
+    }
+
+    fn client(&self) -> Client {
+        Client(Raw::open(self.weir.port(), &Startup::new(DATABASE)))
+    }
+
+    fn direct(&self) -> Client {
+        Client(Raw::open(self.cluster.port(), &Startup::new(DATABASE)))
+    }
+
+    fn reset(&self) {
+        ask(&self.cluster.url(DATABASE), "SELECT pg_stat_statements_reset()");
+    }
+
+    /// Data queries since the last reset.
+    fn queries(&self) -> u64 {
+        let count = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query ~ '(facilities|sources|users|records)' \
+                     AND query !~ 'pg_stat_statements'";
+        ask(&self.cluster.url(DATABASE), count).parse().unwrap()
+    }
+}
+
+struct Client(Raw);
+
+impl Client {
+    fn send(&mut self, request: &[u8]) -> Vec<u8> {
+        self.0.send(request);
+        let mut seen = Vec::new();
+        while let Some(frame) = self.0.frame() {
+            let ready = frame[0] == b'Z';
+            seen.extend(frame);
+            if ready {
+                break;
+            }
+        }
+        seen
+    }
+
+    fn query(&mut self, text: &str) -> Vec<u8> {
+        self.send(&frame(b'Q', format!("{text}\0").as_bytes()))
+    }
+}
+
+/// Text columns of the rows among frames.
+fn rows(frames: &[u8]) -> Vec<Vec<String>> {
+    let rows = crate::frames::cut(frames).into_iter().filter(|frame| frame[0] == b'D');
+    let text = |cell: Option<&[u8]>| String::from_utf8_lossy(cell.unwrap_or_default()).into_owned();
+    rows.map(|row| pgweir::wire::server::columns(&row[5..]).unwrap().into_iter().map(text).collect()).collect()
+}
+
+/// A look-up as a library sends it.
+type Send = fn(&mut Client, &str, &str) -> Vec<u8>;
+
+fn by_literal(client: &mut Client, text: &str, value: &str) -> Vec<u8> {
+    let literal = if value.contains('-') { format!("'{value}'") } else { value.to_owned() };
+    client.query(&text.replace("$1", &literal))
+}
+
+fn by_parameter(client: &mut Client, text: &str, value: &str) -> Vec<u8> {
+    let parse = frame(b'P', format!("\0{text}\0\0\0").as_bytes());
+    let mut bind = b"\0\0\0\0\0\x01".to_vec();
+    bind.extend((value.len() as u32).to_be_bytes());
+    bind.extend(value.as_bytes());
+    bind.extend([0, 0]);
+    let rest = [frame(b'D', b"P\0"), frame(b'E', b"\0\0\0\0\0"), frame(b'S', b"")].concat();
+    client.send(&[parse, frame(b'B', &bind), rest].concat())
+}
+
+/// 50 records, and for each three look-ups, one after the other. Returns all answers.
+fn page(client: &mut Client, from: usize, send: Send) -> Vec<Vec<u8>> {
+    let parent = format!(
+        "SELECT id, facility_id, source_id, user_id FROM records WHERE id > {from} ORDER BY id LIMIT 50"
+    );
+    let mut answers = vec![client.query(&parent)];
+    for row in rows(&answers[0]) {
+        answers.push(send(client, "SELECT id, name FROM facilities WHERE id = $1 LIMIT 21", &row[1]));
+        answers.push(send(client, "SELECT kind FROM sources WHERE id = $1", &row[2]));
+        answers.push(send(client, "SELECT email FROM users WHERE $1 = id", &row[3]));
+    }
+    answers
+}
+
+fn check(house: &House, send: Send, transaction: Option<&str>) {
+    let (mut client, mut direct) = (house.client(), house.direct());
+    let mut counts = Vec::new();
+    for round in 0..10 {
+        house.reset();
+        let run = |client: &mut Client| {
+            transaction.iter().for_each(|begin| drop(client.query(begin)));
+            let answers = page(client, round * 60, send);
+            transaction.iter().for_each(|_| drop(client.query("COMMIT")));
+            answers
+        };
+        let ours = run(&mut client);
+        counts.push(house.queries());
+        if round == 0 || round == 8 { println!("{}", ask(&house.cluster.url(DATABASE), "SELECT string_agg(calls || ' ' || rows || ' ' || left(query, 150), E'\n') FROM pg_stat_statements")); }
+        for (ours, theirs) in ours.iter().zip(run(&mut direct)) {
+            assert_eq!(show(ours), show(&theirs));
+        }
+    }
+    println!("{transaction:?}: {counts:?} data queries for 151");
+    assert!(counts[0] <= 10, "cold, 151 statements took {} queries", counts[0]);
+    assert!(counts[9] <= 4, "warm, 151 statements took {} queries: {counts:?}", counts[9]);
+}
+
+#[test]
+fn a_page_of_records_takes_four_queries() {
+    let house = House::new(Level::Fenced);
+    check(&house, by_literal, None);
+    check(&house, by_parameter, None);
+    check(&house, by_literal, Some("BEGIN"));
+    check(&house, by_parameter, Some("BEGIN ISOLATION LEVEL REPEATABLE READ"));
+}
