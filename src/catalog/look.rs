@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    ArrayType, Attnum, Catalog, Column, Facts, ForeignKey, Function, Index, Key, Oid, Table,
-    TableKind, Type, TypeKind, Volatility,
+    ArrayType, Attnum, Catalog, Column, Facts, ForeignKey, Function, Index, Key, Oid, Table, TableKind, Type,
+    TypeKind, Volatility,
 };
 
 /// Views read views; PostgreSQL knows no bound, people do.

@@ -50,6 +50,7 @@ impl CoalesceSettings {
     /// Whether some of them only while a fence holds.
     pub fn fences(&self) -> bool {
         let fenced = |level: &Level| *level == Level::Fenced;
-        self.enabled && (fenced(&self.default) || self.tables.values().chain(self.shapes.values()).any(fenced))
+        self.enabled
+            && (fenced(&self.default) || self.tables.values().chain(self.shapes.values()).any(fenced))
     }
 }

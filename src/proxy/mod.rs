@@ -1,6 +1,7 @@
 //! The shell: the only room that moves bytes between clients and servers. `start` builds the rooms and
 //! their threads; `Running` ends them.
 
+mod answers;
 pub mod books;
 pub mod borrow;
 pub mod chore;

@@ -44,7 +44,11 @@ impl Drive {
             Wish::Interrupt if self.is_looking() => {
                 let message = "canceling statement due to pgweir's query timeout";
                 let gives_up = self.cancel_fetch();
-                if gives_up { self.give_up_waiting(&ClientError::error("57014", message), cx) } else { Ok(()) }
+                if gives_up {
+                    self.give_up_waiting(&ClientError::error("57014", message), cx)
+                } else {
+                    Ok(())
+                }
             }
             Wish::Interrupt => {
                 if self.cancelling.get() == 0 {

@@ -242,7 +242,8 @@ impl Session {
         let is_over = |held: &Loop| {
             held.table != newest && tables.get(held.table).is_some_and(|table| table.shape == parent)
         };
-        let over: Vec<Episode> = self.loops.iter().filter(|held| is_over(held)).map(|held| held.episode).collect();
+        let over: Vec<Episode> =
+            self.loops.iter().filter(|held| is_over(held)).map(|held| held.episode).collect();
         if !over.is_empty() {
             self.buffer.drop_if(|batch| over.contains(&batch.episode));
         }

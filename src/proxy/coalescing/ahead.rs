@@ -23,7 +23,8 @@ pub struct Ahead {
     pub session: Session,
     stamps: VecDeque<(u64, Stamp)>,
     epochs: u64,
-    transaction: Option<Transaction>,
+    /// The number of the open transaction, and the isolation that its BEGIN named.
+    transaction: Option<(u64, Option<Isolation>)>,
     transactions: u64,
 }
 
@@ -38,12 +39,14 @@ impl Ahead {
         }
     }
 
-    /// Where the next statement stands. `None`: in a transaction of which nothing is known, or that has failed.
-    pub fn place(&self, status: TxStatus, now_us: u64) -> Option<Place> {
+    /// Where the next statement stands; `default` is the isolation of transactions that name none, if it is known.
+    /// `None`: in a transaction of which nothing is known, or that has failed.
+    pub fn place(&self, status: TxStatus, default: Option<Isolation>, now_us: u64) -> Option<Place> {
         match (status, self.transaction) {
             (TxStatus::Idle, _) => Some(Place { now_us, transaction: None }),
-            (TxStatus::InTransaction, Some(transaction)) => {
-                Some(Place { now_us, transaction: Some(transaction) })
+            (TxStatus::InTransaction, Some((serial, isolation))) => {
+                let isolation = isolation.or(default).unwrap_or(Isolation::Serializable);
+                Some(Place { now_us, transaction: Some(Transaction { serial, isolation }) })
             }
             _ => None,
         }
@@ -74,15 +77,13 @@ impl Ahead {
 
     // --- what makes it forget ---
 
-    /// A statement is about to be sent. `default`: the isolation of transactions whose BEGIN names none; `writes`: what
-    /// it may write.
-    pub fn sent(&mut self, ask: &Ask, default: Option<Isolation>, writes: &WriteSet) {
+    /// A statement is about to be sent, which may write this.
+    pub fn sent(&mut self, ask: &Ask, writes: &WriteSet) {
         let traits = ask.known.traits;
         let text = &*ask.shape.text;
         if text.starts_with("begin") || text.starts_with("start transaction") {
             self.transactions += 1;
-            let isolation = isolation_of(text).or(default).unwrap_or(Isolation::Serializable);
-            self.transaction = Some(Transaction { serial: self.transactions, isolation });
+            self.transaction = Some((self.transactions, isolation_of(text)));
         } else if text.starts_with("set transaction") || text.starts_with("set session characteristics") {
             self.transaction = None;
         }

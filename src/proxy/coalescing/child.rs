@@ -54,8 +54,7 @@ fn slots(line: &Line, read: &Read<'_>) -> Box<[Slot]> {
     let numbers = numbers(line);
     let types = types(line, read.types, numbers.len());
     let slot = |(&number, type_oid): (&Option<u16>, Oid)| {
-        let comparable =
-            matches!(type_oid, oid::INT2 | oid::INT4 | oid::INT8 | oid::UUID | oid::BOOL);
+        let comparable = matches!(type_oid, oid::INT2 | oid::INT4 | oid::INT8 | oid::UUID | oid::BOOL);
         let equal = number.is_some_and(|number| {
             read.facts.is_some_and(|facts| is_compared_only(facts, &line.site.shape.text, number).is_some())
         });
@@ -109,7 +108,8 @@ fn is_compared_only<'a>(facts: &'a Facts, canonical: &str, number: u16) -> Optio
         return None;
     }
     facts.predicates.iter().find(|predicate| {
-        let equal = matches!(predicate.operator, Operator::Equal | Operator::In) && predicate.wrapped.is_none();
+        let equal =
+            matches!(predicate.operator, Operator::Equal | Operator::In) && predicate.wrapped.is_none();
         let own = match &predicate.operand {
             Operand::Hole { number: own, cast: None } => *own == number,
             Operand::Holes(numbers) => **numbers == [number],

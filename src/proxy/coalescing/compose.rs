@@ -19,7 +19,13 @@ struct Written {
 }
 
 /// Fills a batch with the members of an order. Returns which of them are in it, by their place.
-pub fn fill(line: &Line, replay: &Replay, order: &Order, members: &[Box<[Key]>], batch: &mut Batch) -> Vec<usize> {
+pub fn fill(
+    line: &Line,
+    replay: &Replay,
+    order: &Order,
+    members: &[Box<[Key]>],
+    batch: &mut Batch,
+) -> Vec<usize> {
     batch.clear(replay);
     let mut written = Written::default();
     let mut taken = Vec::with_capacity(members.len());
@@ -27,11 +33,8 @@ pub fn fill(line: &Line, replay: &Replay, order: &Order, members: &[Box<[Key]>],
         if written.write(line, order, member).is_none() {
             continue;
         }
-        let bind = (!written.bind.is_empty()).then(|| Bind {
-            portal: b"",
-            statement: b"",
-            rest: &written.bind,
-        });
+        let bind =
+            (!written.bind.is_empty()).then(|| Bind { portal: b"", statement: b"", rest: &written.bind });
         let asked = Member { text: &written.text, slots: &written.slots, bind };
         if batch.add(replay, &asked).is_ok() {
             taken.push(at);

@@ -33,8 +33,11 @@ pub struct Wanted {
 /// Its answer: per member of the order its rows' frames, and their number. `None`: it failed.
 pub struct Brought {
     pub order: Order,
-    pub answer: Option<(Rc<[u8]>, Vec<(Range<usize>, u32)>)>,
+    pub answer: Option<Answer>,
 }
+
+/// DataRow frames, and for each member where its own stand and how many there are.
+type Answer = (Rc<[u8]>, Vec<(Range<usize>, u32)>);
 
 /// What came of it.
 pub struct Fetched {

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::ahead::Ahead;
 use super::fetch::{Fetched, Wanted, fetch};
 use super::line::Line;
 use super::site::Kind as LineKind;
@@ -22,10 +21,9 @@ use crate::pool::settings::ServerAddress;
 use crate::proxy::control::State;
 use crate::proxy::drive::{Drive, Pace, Turn};
 use crate::proxy::farewell::Farewell;
-use crate::session::account::{Ask, Done};
+use crate::session::account::Done;
 use crate::session::answer::{self, Rows};
 use crate::session::lookup::{Lookup, Value, ValueKind, statement_name};
-use crate::sql::Traits;
 use crate::sql::shape::HoleKind;
 use crate::wire::server::TxStatus;
 
@@ -76,7 +74,8 @@ impl Drive {
         }
         let now = self.worker.clock.us();
         let status = self.session.status();
-        let Some(place) = self.ahead.as_ref().and_then(|ahead| ahead.place(status, now)) else {
+        let default = self.lines.default_isolation();
+        let Some(place) = self.ahead.as_ref().and_then(|ahead| ahead.place(status, default, now)) else {
             return Ok(Looked::Past);
         };
         if !(self.lines.keeps() || place.is_fixed()) || !self.lines.is_on() || !self.watch.is_watching() {
@@ -181,8 +180,7 @@ impl Drive {
         self.started_us = self.worker.clock.us();
         let future = Box::pin(fetch(lease, wanted, self.worker.clone(), self.pool.clone()));
         let since_us = self.worker.clock.us();
-        let fetching =
-            Fetching { future, lookup, plan, line, taken, since_us, own, whom, cancelled: false };
+        let fetching = Fetching { future, lookup, plan, line, taken, since_us, own, whom, cancelled: false };
         self.fetching = Some(Box::new(fetching));
         Some(Looked::Waits)
     }
@@ -324,67 +322,14 @@ impl Drive {
     pub(in crate::proxy) fn is_looking(&self) -> bool {
         self.fetching.is_some() || self.surveying.is_some()
     }
-
-    /// Statements are about to be sent: what was fetched ahead may not be the truth any more.
-    pub(in crate::proxy) fn note_sent(&mut self, asks: &[Ask], messages: u32) {
-        if self.ahead.is_none() && !self.may_keep(asks) {
-            return;
-        }
-        let (worker, lines) = (self.worker.clone(), self.lines.clone());
-        let budget = &worker.budget;
-        let ahead = self.ahead.get_or_insert_with(|| Box::new(Ahead::new(budget.clone())));
-        let default = lines.default_isolation();
-        for ask in asks {
-            let writes = lines.writes_of(&ask.known.shapes, &worker, &self.pool.database);
-            ahead.sent(ask, default, &writes.set);
-        }
-        if messages as usize > asks.len() {
-            ahead.sent_unknown();
-        }
-        if let ([ask], 1) = (asks, messages) {
-            let now = worker.clock.us();
-            let watched = lines.templates.borrow().watched(ask.shape.fingerprint, now);
-            ahead.expect_parent(ask, &watched);
-        }
-    }
-
-    /// The unit of work is over.
-    pub(in crate::proxy) fn forget_ahead(&mut self) {
-        let Some(ahead) = &mut self.ahead else {
-            return;
-        };
-        ahead.session.unit_ended();
-        ahead.session.settle(&mut self.lines.templates.borrow_mut(), self.worker.clock.us());
-        if self.session.status() == TxStatus::Idle && self.fetching.is_none() {
-            self.ahead = None;
-        }
-    }
-
-    /// Something that these statements begin may be worth keeping.
-    fn may_keep(&self, asks: &[Ask]) -> bool {
-        let fixed = |ask: &Ask| {
-            let text = &ask.shape.text;
-            ask.known.traits.has(Traits::BEGINS) && (text.contains("repeatable") || text.contains("serializable"))
-        };
-        self.lines.is_on() && !asks.is_empty() && (self.lines.keeps() || asks.iter().any(fixed))
-    }
-
-    /// A server answered up to ReadyForQuery.
-    pub(in crate::proxy) fn note_ready(&mut self, failed: bool) {
-        let Some(ahead) = &mut self.ahead else {
-            return;
-        };
-        if failed {
-            ahead.session.error();
-        }
-        if self.session.status() == TxStatus::Idle && !self.session.in_flight() {
-            ahead.ended();
-        }
-    }
 }
 
 /// Tells the watch of a look-up.
-fn note_ask(watch: &mut crate::coalesce::unit::Watch, worker: &crate::proxy::worker::Worker, lookup: &Lookup) {
+fn note_ask(
+    watch: &mut crate::coalesce::unit::Watch,
+    worker: &crate::proxy::worker::Worker,
+    lookup: &Lookup,
+) {
     if let Some(thresholds) = worker.thresholds.get() {
         let at = worker.clock.us();
         // What the unit of work came to until now is told when it is over.

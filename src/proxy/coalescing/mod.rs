@@ -11,6 +11,7 @@ mod harvest;
 mod joining;
 mod line;
 mod looking;
+mod noting;
 mod seat;
 mod site;
 mod survey;
@@ -39,8 +40,8 @@ pub(super) use looking::{Fetching, Looked, Surveying};
 pub(super) use seat::Place;
 pub(super) use site::Lead;
 use site::Site;
-use writing::{KnownWrites, ShapeWrites};
 pub(super) use writing::Writing;
+use writing::{KnownWrites, ShapeWrites};
 
 /// Kinds of look-ups followed per pool and worker; an application has some hundreds.
 const SITES_MAX: usize = 2_000;

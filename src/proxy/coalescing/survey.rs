@@ -120,7 +120,9 @@ async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<P
     let isolation = if path.is_empty() { String::new() } else { path.remove(0) };
     lines.isolation.set(isolation_named(&isolation));
     let judged = judge(line, &facts, &catalog, path).await.map_err(Why::Refused);
-    let plan = match judged.and_then(|judged| Ok((probe_of(line, &judged.together).map_err(Why::Refused)?, judged))) {
+    let plan = match judged
+        .and_then(|judged| Ok((probe_of(line, &judged.together).map_err(Why::Refused)?, judged)))
+    {
         Ok((probe, judged)) => {
             let arrays = |oid| catalog.array_of(oid);
             let found = describe(line, &probe, &mut lease, &arrays).await;
@@ -171,18 +173,19 @@ async fn judge(
     let (tell, told) = tokio::sync::oneshot::channel();
     let judging = std::thread::Builder::new().name("judge".to_owned()).stack_size(guard::STACK);
     let judged = judging.spawn(move || {
-        let closure = facts.facts().ok_or_else(|| "its text could not be parsed".to_owned()).and_then(|facts| {
-            let statement = Statement { facts, canonical: &canonical };
-            let temporary = search_path.iter().any(|schema| schema.starts_with("pg_temp"));
-            let session = Session { search_path: &search_path, temporary };
-            let of = |sharing| {
-                eligible::closure(statement, &catalog, session, (Level::Strict, sharing), &eligible::read)
-            };
-            // Whoever keeps answers has to ask for more.
-            let later = of(Sharing::Later).map_err(|reason| reason.to_string());
-            let together = of(Sharing::Together).map_err(|reason| reason.to_string())?;
-            Ok(Judged { together, later })
-        });
+        let closure =
+            facts.facts().ok_or_else(|| "its text could not be parsed".to_owned()).and_then(|facts| {
+                let statement = Statement { facts, canonical: &canonical };
+                let temporary = search_path.iter().any(|schema| schema.starts_with("pg_temp"));
+                let session = Session { search_path: &search_path, temporary };
+                let of = |sharing| {
+                    eligible::closure(statement, &catalog, session, (Level::Strict, sharing), &eligible::read)
+                };
+                // Whoever keeps answers has to ask for more.
+                let later = of(Sharing::Later).map_err(|reason| reason.to_string());
+                let together = of(Sharing::Together).map_err(|reason| reason.to_string())?;
+                Ok(Judged { together, later })
+            });
         // Whoever asked may have stopped waiting.
         drop(tell.send(closure));
     });
