@@ -27,6 +27,7 @@ mod probing;
 mod queues;
 mod raw;
 mod rawclient;
+mod replay;
 mod rules;
 mod slow_log;
 mod support;
