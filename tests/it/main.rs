@@ -11,6 +11,7 @@ mod demo_sample;
 mod differential;
 mod doors;
 mod drivers;
+mod eligible;
 mod endings;
 mod facts;
 mod faults;

@@ -2,7 +2,7 @@
 //! without an end.
 
 #[path = "../replay/fuzz.rs"]
-mod fuzz;
+pub mod fuzz;
 
 use crate::cluster::{TestDatabase, shared};
 

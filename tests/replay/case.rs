@@ -1,9 +1,8 @@
-//! One case: a shape with a type, its replay, members with values, and both answers.
+//! One case: a shape with a type, its replay, and members with values.
 
 use pgweir::catalog::Oid;
-use pgweir::coalesce::replay::{Member, Probe, Replay, Slot, SlotKind, described};
-use pgweir::coalesce::split::{self, Split};
-use pgweir::wire::client::Bind;
+use pgweir::coalesce::replay::{Probe, Replay, Slot, SlotKind, described};
+use pgweir::coalesce::split;
 use pgweir::wire::reply;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -11,28 +10,25 @@ use rand::seq::IndexedRandom;
 use super::Fuzz;
 use super::shapes::SHAPES;
 use super::values::Kind;
-use super::wire::{Frame, execute};
+use super::wire::Frame;
 
 /// Members of a batch, and batches of a case.
 const MEMBERS: usize = 40;
 const BATCHES: usize = 3;
 
-/// Bytes that may be on their way before answers are read: less than a socket holds.
-const FLIGHT: usize = 32 * 1024;
-
 /// One statement and what belongs to it.
-struct Asked {
-    text: String,
-    slots: Vec<Slot>,
+pub struct Asked {
+    pub text: String,
+    pub slots: Vec<Slot>,
     /// The body of its Bind; of a simple query, none.
-    bind: Option<Vec<u8>>,
+    pub bind: Option<Vec<u8>>,
 }
 
-/// What came back: the bytes of RowDescription, rows, CommandComplete, or an error.
-type Answer = Result<(Vec<u8>, Vec<Vec<u8>>, Vec<u8>), String>;
-
-struct Prepared {
-    replay: Replay,
+/// A shape that can be asked either way.
+pub struct Prepared {
+    pub replay: Replay,
+    /// Which slots became parameters of the probe, of literals only.
+    pub lifted: Vec<bool>,
     described: Vec<Oid>,
     columns: usize,
 }
@@ -60,7 +56,7 @@ impl Fuzz {
     /// The extended protocol, with values as parameters.
     fn parameters(&mut self, text: &str) {
         let slots = self.slots(text);
-        let numbers: Vec<u16> = slots.iter().filter_map(|slot| parameter(slot)).collect();
+        let numbers: Vec<u16> = slots.iter().filter_map(parameter).collect();
         let Some(&chosen) = numbers.choose(&mut self.random) else {
             return;
         };
@@ -87,7 +83,7 @@ impl Fuzz {
                 bind: Some(bind),
             });
             let asked: Vec<Asked> = asked.collect();
-            self.compare(&prepared.replay, &asked);
+            self.compare(&prepared, &asked);
         }
         self.wire.must("deallocate all");
     }
@@ -116,7 +112,7 @@ impl Fuzz {
         let varying: Vec<bool> = (0..first.slots.len()).map(differs).collect();
         let (text, slots) = (first.text.clone(), first.slots.clone());
         if let Some(prepared) = self.prepare(&text, &slots, &varying) {
-            self.compare(&prepared.replay, &asked);
+            self.compare(&prepared, &asked);
             self.wire.must("deallocate all");
         }
     }
@@ -165,7 +161,9 @@ impl Fuzz {
             }
             Ok(_) => {
                 let columns = usize::from(u16::from_be_bytes([original[0], original[1]]));
-                Some(Prepared { replay, described, columns })
+                let literal = |(slot, varies): (&Slot, &bool)| *varies && parameter(slot).is_none();
+                let lifted = slots.iter().zip(varying).map(literal).collect();
+                Some(Prepared { replay, lifted, described, columns })
             }
         }
     }
@@ -253,132 +251,6 @@ impl Fuzz {
         let value = values.choose(&mut self.random)?;
         if *binary { value.binary.clone() } else { Some(value.text.clone()) }
     }
-
-    fn compare(&mut self, replay: &Replay, asked: &[Asked]) {
-        self.batch.clear(replay);
-        let mut members = Vec::new();
-        for one in asked {
-            let bind = one.bind.as_deref().and_then(Bind::read);
-            let member = Member { text: one.text.as_bytes(), slots: &one.slots, bind };
-            match self.batch.add(replay, &member) {
-                Ok(()) => members.push(one),
-                Err(_) => self.figures.unfit += 1,
-            }
-        }
-        if members.is_empty() {
-            return;
-        }
-        let singles = self.singles(&members);
-        let whole = self.whole(replay, members.len(), &singles);
-        self.figures.batches += 1;
-        let failing = singles.iter().find_map(|answer| answer.as_ref().err());
-        let together = match (whole, failing) {
-            (Ok(together), None) => together,
-            (Ok(_), Some(error)) => {
-                let text = &members[0].text;
-                return self.figures.difference(format!("{text}: the batch works, one alone fails: {error}"));
-            }
-            (Err(_), Some(_)) => return self.figures.errors += 1,
-            (Err(error), None) => return *self.figures.failed_alone.entry(error).or_default() += 1,
-        };
-        for ((one, alone), rows) in members.iter().zip(singles).zip(together) {
-            self.figures.comparisons += 1;
-            let (_, alone, _) = alone.expect("failures have been dealt with");
-            if alone == rows {
-                continue;
-            }
-            let (mut a, mut b) = (alone.clone(), rows.clone());
-            (a.sort(), b.sort());
-            if a == b && !one.text.to_lowercase().contains("order by") {
-                self.figures.other_order += 1;
-                *self.figures.orders.entry(one.text.chars().take(200).collect()).or_default() += 1;
-            } else {
-                let bind = one.bind.as_deref().map(String::from_utf8_lossy);
-                let show = |rows: &[Vec<u8>]| String::from_utf8_lossy(&rows.concat()).into_owned();
-                let shown =
-                    format!("{} {bind:?}\n  alone {:?}\n  batch {:?}", one.text, show(&alone), show(&rows));
-                self.figures.difference(shown);
-            }
-        }
-    }
-
-    /// Each statement by itself.
-    fn singles(&mut self, members: &[&Asked]) -> Vec<Answer> {
-        let mut answers = Vec::with_capacity(members.len());
-        let (mut out, mut count) = (Vec::new(), 0);
-        for (at, one) in members.iter().enumerate() {
-            match &one.bind {
-                Some(bind) => {
-                    reply::frame(&mut out, b'B', |out| out.extend_from_slice(bind));
-                    execute(&mut out, true);
-                }
-                None => reply::query(&mut out, &one.text),
-            }
-            count += 1;
-            if out.len() > FLIGHT || at + 1 == members.len() {
-                self.wire.ask(&out, count, |_, frames| answers.push(answer(frames)));
-                (out, count) = (Vec::new(), 0);
-            }
-        }
-        answers
-    }
-
-    /// All in one: the rows of each. RowDescription and CommandComplete are compared with those of the singles here.
-    fn whole(
-        &mut self,
-        replay: &Replay,
-        members: usize,
-        singles: &[Answer],
-    ) -> Result<Vec<Vec<Vec<u8>>>, String> {
-        let mut out = Vec::new();
-        self.batch.write_bind(replay, b"", b"b", &mut out);
-        execute(&mut out, true);
-        let mut together = vec![Vec::new(); members];
-        let mut outcome = Ok(());
-        let figures = &mut self.figures;
-        self.wire.ask(&out, 1, |_, frames| {
-            let mut split = Split::new(members);
-            for frame in frames {
-                match frame.tag {
-                    b'E' => outcome = Err(frame.message()),
-                    b'T' => {
-                        for (alone, _, _) in singles.iter().flatten() {
-                            let own = &alone[5..];
-                            if split::is_described(frame.body(), own) {
-                                continue;
-                            }
-                            // With a value in its place, coalesce(k, NULL) is k, whose modifier is its own. Later,
-                            // when PostgreSQL plans without values, it is not.
-                            if without_modifiers(frame.body(), 1) == without_modifiers(own, 0) {
-                                figures.other_modifier += 1;
-                                continue;
-                            }
-                            let text = String::from_utf8_lossy(replay.text());
-                            figures.difference(format!("{text}: another RowDescription"));
-                        }
-                    }
-                    b'D' => match split.row(frame.body()) {
-                        Ok((member, row)) => {
-                            let mut whole = Vec::new();
-                            row.write(&mut whole);
-                            together[member].push(whole);
-                        }
-                        Err(_) => outcome = Err("its rows are not in order".to_owned()),
-                    },
-                    _ => {}
-                }
-            }
-        });
-        outcome?;
-        for (rows, (_, _, alone)) in together.iter().zip(singles.iter().flatten()) {
-            let mut complete = Vec::new();
-            split::write_complete(rows.len() as u64, &mut complete);
-            if *alone != complete && singles.iter().all(Result::is_ok) {
-                self.figures.difference("another CommandComplete".to_owned());
-            }
-        }
-        Ok(together)
-    }
 }
 
 fn parameter(slot: &Slot) -> Option<u16> {
@@ -386,25 +258,4 @@ fn parameter(slot: &Slot) -> Option<u16> {
         SlotKind::Parameter(number) => Some(number),
         _ => None,
     }
-}
-
-/// A RowDescription's fields from the one given on, each without its type's modifier.
-fn without_modifiers(body: &[u8], from: usize) -> Vec<Vec<u8>> {
-    let (mut fields, mut rest) = (Vec::new(), &body[2..]);
-    while let Some(end) = rest.iter().position(|&byte| byte == 0) {
-        let (field, after) = rest.split_at(end + 1 + 18);
-        let (before, behind) = (&field[..field.len() - 6], &field[field.len() - 2..]);
-        fields.push([before, behind].concat());
-        rest = after;
-    }
-    fields.split_off(from)
-}
-
-fn answer(frames: &[Frame<'_>]) -> Answer {
-    if let Some(error) = frames.iter().find(|frame| frame.tag == b'E') {
-        return Err(error.message());
-    }
-    let of = |tag| frames.iter().filter(move |frame| frame.tag == tag).map(|frame| frame.whole.to_vec());
-    let one = |tag| of(tag).next().unwrap_or_default();
-    Ok((one(b'T'), of(b'D').collect(), one(b'C')))
 }

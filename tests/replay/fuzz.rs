@@ -3,6 +3,10 @@
 
 #[path = "case.rs"]
 mod case;
+#[path = "compare.rs"]
+mod compare;
+#[path = "refuse.rs"]
+pub mod refuse;
 #[path = "schema.rs"]
 mod schema;
 #[path = "shapes.rs"]
@@ -34,9 +38,9 @@ pub struct Figures {
     pub differences: u64,
     /// The first of them, for people.
     pub shown: Vec<String>,
-    /// Same rows in another order, where the statement asks for none.
-    pub other_order: u64,
-    pub orders: BTreeMap<String, u64>,
+    /// Answers that are not those of the plan for these values, but of the one that PostgreSQL makes without them.
+    pub by_plan: u64,
+    pub plans: BTreeMap<String, u64>,
     /// RowDescriptions that differ in a type's modifier, which PostgreSQL itself makes depend on the plan.
     pub other_modifier: u64,
     /// Members that the batch did not take, as they are not of its shape.
@@ -59,14 +63,14 @@ impl fmt::Display for Figures {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "{} comparisons in {} batches: {} differences, {} in another order where none was asked for, \
+            "{} comparisons in {} batches: {} differences, {} as of a plan without values, \
              {} with a modifier that depends on the plan\n\
              {} shapes, {} types, {} pairs of them; {} statements that PostgreSQL does not accept\n\
              {} batches failed where a statement fails alone; {} members were not of the batch's shape",
             self.comparisons,
             self.batches,
             self.differences,
-            self.other_order,
+            self.by_plan,
             self.other_modifier,
             self.shapes.len(),
             self.types.len(),
@@ -76,7 +80,7 @@ impl fmt::Display for Figures {
             self.unfit,
         )?;
         for (what, list) in
-            [("failed alone", &self.failed_alone), ("refused", &self.refused), ("order", &self.orders)]
+            [("failed alone", &self.failed_alone), ("refused", &self.refused), ("by plan", &self.plans)]
         {
             for (why, count) in list {
                 writeln!(out, "  {what}: {count} × {why}")?;
@@ -109,6 +113,7 @@ pub struct Fuzz {
     shaper: Shaper,
     batch: Batch,
     figures: Figures,
+    plan_mode: &'static str,
 }
 
 /// Settings of the planner that are changed now and then, so that plans differ.
@@ -140,7 +145,7 @@ pub fn run(
     let (pools, arrays) = schema::pools(&mut wire, &kinds);
     let random = StdRng::seed_from_u64(seed);
     let (shaper, batch, figures) = (Shaper::default(), Batch::default(), Figures::default());
-    let mut fuzz = Fuzz { wire, random, kinds, pools, arrays, shaper, batch, figures };
+    let mut fuzz = Fuzz { wire, random, kinds, pools, arrays, shaper, batch, figures, plan_mode: "auto" };
     let mut cases = 0_u64;
     while fuzz.figures.comparisons < comparisons {
         if cases.is_multiple_of(CASES_PER_PLAN) {
@@ -159,7 +164,8 @@ impl Fuzz {
         // among workers, whose rows come in any order.
         let mut text =
             String::from("set jit = off; set max_parallel_workers_per_gather = 0; set plan_cache_mode = ");
-        text.push_str(["auto", "force_generic_plan", "force_custom_plan"][self.random.random_range(0..3)]);
+        self.plan_mode = ["auto", "force_generic_plan", "force_custom_plan"][self.random.random_range(0..3)];
+        text.push_str(self.plan_mode);
         for setting in PLANS {
             let value = if self.random.random_bool(0.8) { "on" } else { "off" };
             text.push_str(&format!("; set {setting} = {value}"));
