@@ -4,6 +4,7 @@
 
 mod fuzz;
 #[path = "../it/rawclient.rs"]
+#[allow(clippy::unwrap_used)] // It is a part of the tests.
 mod rawclient;
 
 use std::process::ExitCode;
