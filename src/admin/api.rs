@@ -12,6 +12,7 @@ use axum::{Json, Router, middleware};
 use serde_json::json;
 
 use super::catalog::catalog;
+use super::eligibility::eligibility;
 use super::guard;
 use super::queries::{nplus1, queries};
 use super::state::Shared;
@@ -30,6 +31,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(readyz))
         .route("/api/database/connections", get(connections))
         .route("/api/database/catalog", get(catalog))
+        .route("/api/database/eligibility", get(eligibility))
         .route("/api/database/queries", get(queries))
         .route("/api/database/nplus1", get(nplus1))
         .route("/api/reload", post(reload))

@@ -26,6 +26,7 @@ pub(super) async fn read(client: &mut Client) -> Result<Catalog, ProbeError> {
         facts,
         tables: Vec::new(),
         at: HashMap::new(),
+        unread: false,
     };
     tables::read(&mut reading).await?;
     columns::read(&mut reading).await?;
@@ -49,7 +50,12 @@ pub(super) struct Reading<'a> {
     pub(super) tables: Vec<Table>,
     /// Where a table is, by its oid.
     pub(super) at: HashMap<Oid, usize>,
+    /// A part is missing without which nobody knows all that a statement reaches.
+    pub(super) unread: bool,
 }
+
+/// Parts that say nothing of what a statement reads or runs.
+const HARMLESS: [&str; 4] = ["statistics of columns", "keys and foreign keys", "indexes", "triggers"];
 
 impl Reading<'_> {
     /// Asks for one part. One that is refused for good is missing, and a note says so; the rest is read all
@@ -71,6 +77,7 @@ impl Reading<'_> {
                     Some("42501") => format!("; GRANT SELECT on it TO {role}, as PUBLIC has by default"),
                     _ => String::new(),
                 };
+                self.unread |= !HARMLESS.contains(&what);
                 self.note(format!("{what} are not known: {error}{advice}"));
                 Ok(Vec::new())
             }

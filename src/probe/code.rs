@@ -145,6 +145,6 @@ async fn hidden(reading: &mut Reading<'_>) -> Result<Hidden, ProbeError> {
             _ => drop(hidden.types.insert(oid, function)),
         }
     }
-    hidden.known = true;
+    hidden.known = !reading.unread;
     Ok(hidden)
 }

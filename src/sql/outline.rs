@@ -15,10 +15,14 @@ pub struct Outline {
     pub limited: bool,
     /// FOR UPDATE, FOR SHARE or one of their kin, anywhere.
     pub locking: bool,
+    /// GROUPING SETS, ROLLUP or CUBE, anywhere.
+    pub grouping_sets: bool,
     /// Offsets of numbers that may be the place of a column, in ORDER BY, GROUP BY and DISTINCT ON.
     places: Vec<u32>,
-    /// Offsets of numbers with a sign that `::` follows, which binds tighter than the sign.
-    signed: Vec<u32>,
+    /// Offsets of numbers that `::` follows, which binds tighter than a sign.
+    cast: Vec<u32>,
+    /// Offsets of values that are a part of something that gives its result no name, or is no result at all.
+    operands: Vec<u32>,
 }
 
 impl Outline {
@@ -41,16 +45,29 @@ impl Outline {
             end,
             limited: false,
             locking: false,
+            grouping_sets: false,
             places: Vec::new(),
-            signed: Vec::new(),
+            cast: Vec::new(),
+            operands: Vec::new(),
         };
         outline.look(text, &tokens);
         Some(outline)
     }
 
-    /// Whether the whole number that starts at this offset can be nothing but a value of its own.
+    /// Whether the whole number that starts at this offset is a value and not the place of a column.
     pub fn is_value(&self, start: u32) -> bool {
-        !self.places.contains(&start) && !self.signed.contains(&start)
+        !self.places.contains(&start)
+    }
+
+    /// Whether the whole number that starts at this offset may have a sign and still be one value with it.
+    pub fn may_have_sign(&self, start: u32) -> bool {
+        !self.cast.contains(&start)
+    }
+
+    /// Whether no column can get its name from the value that starts at this offset. A parameter gives none; a column
+    /// in its place would give its own, also through a cast.
+    pub fn is_operand(&self, start: u32) -> bool {
+        self.operands.contains(&start)
     }
 
     fn look(&mut self, text: &[u8], tokens: &[Token]) {
@@ -61,6 +78,11 @@ impl Outline {
                 at.checked_sub(distance).is_some_and(|at| is_word(text, &tokens[at], keyword))
             };
             let here = levels.last().is_some_and(|level| level.1);
+            if matches!(token.kind, Kind::Integer | Kind::String | Kind::Parameter)
+                && is_operand(text, &tokens[..at])
+            {
+                self.operands.push(token.start);
+            }
             match token.kind {
                 Kind::Open | Kind::OpenBracket => {
                     let within = here || (word(1, "on") && word(2, "distinct"));
@@ -70,9 +92,9 @@ impl Outline {
                     levels.pop();
                 }
                 Kind::Integer if here => self.places.push(token.start),
-                Kind::Integer if !text[token.start as usize].is_ascii_digit() => {
+                Kind::Integer => {
                     let cast = tokens.get(at + 1).is_some_and(|next| next.kind == Kind::Cast);
-                    self.signed.extend(cast.then_some(token.start));
+                    self.cast.extend(cast.then_some(token.start));
                 }
                 Kind::Word if is_label(text, tokens, at) => {}
                 Kind::Word => {
@@ -82,6 +104,7 @@ impl Outline {
                     } else if CLAUSES.iter().any(|clause| is(clause)) {
                         set(&mut levels, |from_start| from_start);
                     }
+                    self.grouping_sets |= is("grouping") || is("rollup") || is("cube");
                     self.limited |= levels.len() == 1 && (is("limit") || is("offset") || is("fetch"));
                     self.locking |= word(1, "for") && (is("update") || is("share") || is("no") || is("key"));
                 }
@@ -89,6 +112,53 @@ impl Outline {
             }
         }
     }
+}
+
+/// Words behind which a value is a part of a condition, or counts rows.
+const BEFORE_OPERANDS: [&str; 17] = [
+    "where",
+    "and",
+    "or",
+    "not",
+    "on",
+    "having",
+    "between",
+    "symmetric",
+    "like",
+    "ilike",
+    "to",
+    "limit",
+    "offset",
+    "first",
+    "next",
+    "when",
+    "in",
+];
+
+/// Whether a value behind these tokens is an operand.
+fn is_operand(text: &[u8], before: &[Token]) -> bool {
+    let mut rest = before;
+    while let Some((token, more)) = rest.split_last() {
+        match token.kind {
+            Kind::Open => rest = more,
+            Kind::Operator => return true,
+            Kind::Comma => return is_in_list(text, more),
+            _ => return BEFORE_OPERANDS.iter().any(|word| is_word(text, token, word)),
+        }
+    }
+    false
+}
+
+/// Whether the innermost parenthesis that is open is that of a list behind IN, of values only.
+fn is_in_list(text: &[u8], before: &[Token]) -> bool {
+    for (at, token) in before.iter().enumerate().rev() {
+        match token.kind {
+            Kind::Integer | Kind::String | Kind::Parameter | Kind::Comma => {}
+            Kind::Open => return at.checked_sub(1).is_some_and(|at| is_word(text, &before[at], "in")),
+            _ => return false,
+        }
+    }
+    false
 }
 
 const READING: [&str; 4] = ["select", "with", "values", "table"];
@@ -197,13 +267,35 @@ mod tests {
             "select a, count(*) from t group by @1 having count(*) > #5",
             "select distinct on (@1) a from t where b = #5",
             "select a from t group by rollup(b, @1)",
-            "select a from t where b = @-5::int2 and c = #-5 and d = #5::int2",
             "select a from (select b from t order by @2) as a where b = #1",
         ] {
             let plain: String = text.chars().filter(|char| !matches!(char, '@' | '#')).collect();
             let outline = of(&plain);
             for (seen, (at, mark)) in text.match_indices(['@', '#']).enumerate() {
                 assert_eq!(outline.is_value((at - seen) as u32), mark == "#", "{text} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cast_binds_tighter_than_a_sign() {
+        let outline = of("select a from t where b = -5::int2 and c = -5 and d = 5 ::int2");
+        assert_eq!([26, 43, 54].map(|at| outline.may_have_sign(at)), [false, true, false]);
+    }
+
+    #[test]
+    fn values_that_name_no_column() {
+        // `@` stands before one that may, `#` before one that does not.
+        for text in [
+            "select @$1, @$2::text, f(@$3), a = #$4, (@$5) from t",
+            "select a from t where #$1 = a and (#$2 < b or c in (#$3, #4, 'x')) limit #$5",
+            "select case when #$1 = a then @$2 else @$3 end",
+            "select coalesce(a, @$1) from t where a between #1 and #2",
+        ] {
+            let plain: String = text.chars().filter(|char| !matches!(char, '@' | '#')).collect();
+            let outline = of(&plain);
+            for (seen, (at, mark)) in text.match_indices(['@', '#']).enumerate() {
+                assert_eq!(outline.is_operand((at - seen) as u32), mark == "#", "{text} at {at}");
             }
         }
     }

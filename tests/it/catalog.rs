@@ -226,6 +226,10 @@ async fn triggers_policies_views_and_functions_are_read() {
     );
     assert_eq!(catalog.views_on(book.oid).map(|view| view.name.as_str()).collect::<Vec<_>>(), ["long_books"]);
 
+    assert!(catalog.hidden.known && own.condition.is_some());
+    let query = table(&catalog, "seen").query.as_ref().expect("it was read");
+    assert_eq!((query.calls.len(), query.locks_rows, query.samples), (0, false, false));
+    assert_eq!(table(&catalog, "kept").query, None);
     let volatility = |name| catalog.volatility(&PATH, None, name);
     assert_eq!(volatility("f_immutable"), Some(Volatility::Immutable));
     assert_eq!(volatility("f_stable"), Some(Volatility::Stable));

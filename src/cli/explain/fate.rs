@@ -1,7 +1,10 @@
 //! What each capability does with a statement and why, in one sentence each. Says only what the code does
 //! today; a capability that does not exist is said not to, with what the facts show for it.
 
+use serde_json::Value;
+
 use super::{Statement, subject};
+use crate::coalesce::eligible::{self, Level};
 use crate::config::Settings;
 use crate::observe::facts::Known;
 use crate::observe::slow_log::settings::{Limit, SlowLogSettings};
@@ -135,6 +138,45 @@ fn coalescing(facts: &Facts) -> String {
         shown.push_str(&format!(", if {} may be called for several at once", facts.functions.join(", ")));
     }
     shown
+}
+
+/// For each level, whether answers may be shared and why not: as a running pgweir said, or else from the text alone.
+pub fn levels(statement: &Statement) -> Vec<(String, String)> {
+    if let Some(levels) = statement.levels.as_ref().and_then(Value::as_array) {
+        return levels.iter().map(told).collect();
+    }
+    let one = |level: Level| {
+        let sentence = match statement.known.facts() {
+            None => "no: what it says is not known".to_owned(),
+            Some(facts) => {
+                let statement = eligible::Statement { facts, canonical: &statement.canonical };
+                match eligible::by_text(statement, level) {
+                    Ok(()) => {
+                        "nothing in its text forbids it; --database asks what the catalog says".to_owned()
+                    }
+                    Err(reason) => format!("no: {reason}"),
+                }
+            }
+        };
+        (level.label().to_owned(), sentence)
+    };
+    Level::ALL.into_iter().map(one).collect()
+}
+
+fn told(level: &Value) -> (String, String) {
+    let text = |key: &str| level[key].as_str().unwrap_or_default().to_owned();
+    let sentence = match level["eligible"].as_bool() {
+        Some(true) => {
+            let tables = level["tables"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let tables: Vec<&str> = tables.collect();
+            let read = if tables.is_empty() { "no table".to_owned() } else { tables.join(", ") };
+            let time = if level["reads_time"] == true { ", and the time" } else { "" };
+            let settings = if level["reads_settings"] == true { ", and the session's settings" } else { "" };
+            format!("yes; it reads {read}{time}{settings}")
+        }
+        _ => format!("no: {}", text("reason")),
+    };
+    (text("level"), sentence)
 }
 
 /// `column = $n`, on the column itself.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::ask::Ask;
 use crate::config::Settings;
 use crate::observe::facts::{Known, read_apart};
 use crate::pool::shape::READ_MAX;
@@ -22,14 +23,16 @@ use crate::sql::{self, Traits};
 ///
 /// Prints the shape (the statement without its values, and the fingerprint that the reports show), what the
 /// statement says (tables, conditions, order, locks, functions), and one sentence per capability. Nothing is
-/// executed and no server is asked, so whether a table has an index or a function is volatile is not known.
+/// executed and no server is asked, so whether a table has an index or a function is volatile is not known. With
+/// --database, a running pgweir is asked what its catalog says of the statement, which is sent without its values.
 ///
 /// A statement that the parser does not know is no mistake: pgweir forwards it unchanged, and this says so.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  pgweir explain \"select * from books where author_id = 7 order by title\"\n  \
                   pgweir explain --json \"update books set title = 'x' where id = 7\" | jq '.statements[0].facts'\n  \
-                  pgweir explain --config pgweir.yaml - < report.sql"
+                  pgweir explain --config pgweir.yaml - < report.sql\n  \
+                  pgweir explain --database shop \"select * from order_totals where id = 7\""
 )]
 pub struct Explain {
     /// One or more statements; - reads them from standard input.
@@ -37,9 +40,11 @@ pub struct Explain {
     /// The settings whose rules apply.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    /// Ask the running pgweir whether answers may be shared, by the catalog of this database.
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+    #[command(flatten)]
+    ask: Ask,
 }
 
 /// More than this is no statement to explain, and pgweir reads far less of one.
@@ -56,8 +61,14 @@ impl Explain {
             "-" => input(std::io::stdin().lock())?,
             _ => self.sql,
         };
-        let statements = statements(&text)?;
-        Ok(match self.json {
+        let mut statements = statements(&text)?;
+        if let Some(database) = &self.database {
+            for statement in &mut statements {
+                let asked = [("database", database.clone()), ("sql", statement.canonical.clone())];
+                statement.levels = Some(self.ask.get("/api/database/eligibility", &asked)?["levels"].take());
+            }
+        }
+        Ok(match self.ask.json {
             true => format!("{:#}\n", as_json(&statements, settings.as_ref())),
             false => as_text(&statements, settings.as_ref()),
         })
@@ -83,6 +94,8 @@ struct Statement {
     known: Known,
     kind: Kind,
     traits: Traits,
+    /// What a running pgweir says of each level of sharing.
+    levels: Option<Value>,
 }
 
 fn statements(text: &str) -> Result<Vec<Statement>, String> {
@@ -106,6 +119,7 @@ fn statements(text: &str) -> Result<Vec<Statement>, String> {
             known: read_apart(&canonical),
             kind: kind::of(&canonical),
             traits: sql::traits(canonical.as_bytes()),
+            levels: None,
             canonical,
         });
     });
@@ -135,6 +149,7 @@ fn as_json(statements: &[Statement], settings: Option<&Settings>) -> Value {
             "facts": facts,
             "unparsed": reason,
             "does": does,
+            "levels": statement.levels,
         })
     };
     json!({"statements": statements.iter().map(one).collect::<Vec<_>>()})
@@ -151,6 +166,10 @@ fn as_text(statements: &[Statement], settings: Option<&Settings>) -> String {
         out.push_str("\nWhat pgweir does with it\n");
         for (capability, sentence) in fate::all(statement, settings) {
             line(&mut out, capability, &sentence);
+        }
+        out.push_str("\nWhether answers may be shared\n");
+        for (level, sentence) in fate::levels(statement) {
+            line(&mut out, &level, &sentence);
         }
     }
     out

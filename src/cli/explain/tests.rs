@@ -36,6 +36,23 @@ fn a_look_up() {
 }
 
 #[test]
+fn levels_say_whether_answers_may_be_shared() {
+    let text = explain("select array_agg(id) from t where a = $1");
+    assert!(told(&text, "strict").starts_with("no: array_agg() depends on the order"), "{text}");
+    assert!(told(&text, "fenced").starts_with("nothing in its text forbids it"), "{text}");
+    let text = explain("select id from t where a = $1 for share");
+    assert!(told(&text, "bounded").starts_with("no: it locks rows"), "{text}");
+    let mut statements = statements("select a from t").unwrap();
+    statements[0].levels = Some(json!([
+        {"level": "strict", "eligible": true, "tables": ["public.t"], "reads_time": true},
+        {"level": "fenced", "eligible": false, "reason": "public.f() is volatile"},
+    ]));
+    let text = as_text(&statements, None);
+    assert_eq!(told(&text, "strict"), "yes; it reads public.t, and the time");
+    assert_eq!(told(&text, "fenced"), "no: public.f() is volatile");
+}
+
+#[test]
 fn ranges_locks_and_writes() {
     let text = explain("select count(*) from m where at >= $1 and at < $2 and id = $3 for update");
     assert!(told(&text, "time ranges").ends_with("a range: m.at >= $1 and m.at < $2"), "{text}");
@@ -95,7 +112,16 @@ fn rules_are_named_and_input_is_bounded() {
         "slow_log: {over: 2s, rules: [{table: facilities, over: 80ms}, {table: users, never: true}]}\n";
     std::fs::write(folder.path().join("here/slow_log.yaml"), rules).unwrap();
     std::fs::write(&path, settings).unwrap();
-    let run = |sql: &str, json| Explain { sql: sql.to_owned(), config: Some(path.clone()), json }.run();
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        explain: Explain,
+    }
+    let run = |sql: &str, json: bool| {
+        let path = path.to_str().unwrap();
+        let words = ["explain", sql, "--config", path].into_iter().chain(json.then_some("--json"));
+        <Line as clap::Parser>::parse_from(words).explain.run()
+    };
     let text = run("select a from facilities where id = 5", false).unwrap();
     assert_eq!(told(&text, "slow log"), "slow beyond 2s; beyond 80ms on table facilities", "{text}");
     assert!(serde_json::from_str::<Value>(&run("select 1", true).unwrap()).is_ok());

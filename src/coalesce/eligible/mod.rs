@@ -12,6 +12,7 @@ mod tests;
 mod walk;
 
 use std::collections::BTreeSet;
+use std::panic::catch_unwind;
 
 use crate::catalog::{Catalog, Oid};
 use crate::sql::class::Class;
@@ -94,8 +95,21 @@ pub fn read(text: &str) -> Option<(String, Facts)> {
         found = std::str::from_utf8(shape.canonical).ok().map(str::to_owned);
     });
     let canonical = found.filter(|_| count == 1)?;
-    let facts = facts::read(&canonical).ok()?;
+    // The parser is somebody else's, and a database may hold any text.
+    let facts = catch_unwind(|| facts::read(&canonical)).ok()?.ok()?;
     Some((canonical, facts))
+}
+
+/// The decision for each level, with the sharing that the level is for.
+pub fn levels(
+    statement: Statement<'_>,
+    catalog: &Catalog,
+    session: Session<'_>,
+) -> [(Level, Result<Closure, Reason>); 3] {
+    Level::ALL.map(|level| {
+        let sharing = if level == Level::Strict { Sharing::Together } else { Sharing::Later };
+        (level, closure(statement, catalog, session, (level, sharing), &read))
+    })
 }
 
 /// What a shape depends on, if its answers may be shared.

@@ -171,6 +171,10 @@ impl<'a> Walk<'a> {
             self.expression(query, &name)?;
         }
         if table.row_security {
+            // Without any, nobody but the owner sees rows; more likely they could not be read.
+            if table.policies.is_empty() {
+                return Err(Reason::UnknownCode(format!("row security of {}", name())));
+            }
             for policy in &table.policies {
                 let policy_name = || format!("policy {} of {}", policy.name, name());
                 let condition =

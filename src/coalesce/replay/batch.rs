@@ -186,7 +186,10 @@ impl Batch {
             array.binary = false;
             let first = self.count == 0;
             match slot.kind {
-                SlotKind::Integer if types::of_integer(literal) == Some(column.element) => {
+                SlotKind::Integer
+                    if types::of_integer(literal) == Some(column.element)
+                        && (column.signed || literal[0] != b'-') =>
+                {
                     array.text(first, delimiter, literal);
                 }
                 SlotKind::String if literal::is_plain(literal) => {

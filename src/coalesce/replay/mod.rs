@@ -6,6 +6,7 @@
 //! select pgw_k.pgw_o, pgw_q.* from rows from (pg_catalog.unnest($1), …) with ordinality as pgw_k(pgw_1, …, pgw_o)
 //! cross join lateral ( <the text, with pgw_k.pgw_1 for each varying value> offset 0 ) as pgw_q
 //! ```
+//! Where a value could give a column its name, `($1)[pgw_k.pgw_o]` stands for it, which gives none either.
 //! Arrays are declared by the OID of their type, never by its name: `character[]` would cut its elements to one
 //! letter. `offset 0` keeps the planner from pulling the text up, so that rows of one set stay together and in
 //! the order that the text alone gives them. The session's `standard_conforming_strings` and `array_nulls` must
@@ -72,6 +73,8 @@ pub enum Refusal {
     /// It is no SELECT, WITH, VALUES or TABLE, or not exactly one.
     NoQuery,
     Locking,
+    /// Before 18, PostgreSQL sorts them in an order that depends on what it knows while planning.
+    GroupingSets,
     /// There is one value for all; one answer serves them without a batch.
     NothingVaries,
     /// The literal at this offset cannot become a parameter without a change of meaning.
@@ -91,6 +94,7 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::NoQuery => formatter.write_str("it is not one query alone"),
             Refusal::Locking => formatter.write_str("it locks rows"),
+            Refusal::GroupingSets => formatter.write_str("it has grouping sets"),
             Refusal::NothingVaries => formatter.write_str("no value in it varies"),
             Refusal::Literal(at) => {
                 write!(formatter, "the literal at byte {at} cannot become a parameter and mean the same")
@@ -121,6 +125,8 @@ struct Column {
     source: Source,
     element: Oid,
     array: ArrayType,
+    /// A number may have a sign.
+    signed: bool,
 }
 
 /// How a shape is replayed.
@@ -167,7 +173,7 @@ impl Replay {
             slots: slots.to_vec(),
             literals: 0,
         };
-        replay.choose(slots, varying, &parameters, arrays)?;
+        replay.choose(slots, varying, (&parameters, &outline), arrays)?;
         replay.write_text(text, varying, &outline);
         Ok(replay)
     }
@@ -177,7 +183,7 @@ impl Replay {
         &mut self,
         slots: &[Slot],
         varying: &[bool],
-        parameters: &[Option<Parameter>],
+        (parameters, outline): (&[Option<Parameter>], &Outline),
         arrays: &dyn Fn(Oid) -> Option<ArrayType>,
     ) -> Result<(), Refusal> {
         let array = |oid: Oid| types::builtin(oid).or_else(|| arrays(oid)).ok_or(Refusal::Type(oid));
@@ -186,7 +192,7 @@ impl Replay {
             if parameter.varies {
                 self.places[at] = self.columns.len();
                 let (source, element) = (Source::Parameter(at as u16 + 1), parameter.oid);
-                self.columns.push(Column { source, element, array: array(element)? });
+                self.columns.push(Column { source, element, array: array(element)?, signed: true });
             }
         }
         for (at, slot) in slots.iter().enumerate().filter(|(at, _)| varying[*at]) {
@@ -199,7 +205,8 @@ impl Replay {
             }
             self.literals += 1;
             let source = Source::Literal(at);
-            self.columns.push(Column { source, element: slot.oid, array: array(slot.oid)? });
+            let signed = outline.may_have_sign(slot.start);
+            self.columns.push(Column { source, element: slot.oid, array: array(slot.oid)?, signed });
         }
         if self.columns.is_empty() {
             return Err(Refusal::NothingVaries);
@@ -245,8 +252,11 @@ impl Replay {
             out.extend_from_slice(
                 match self.columns.get(place) {
                     None => format!(" ${number} "),
-                    Some(column) if column.array.composite => format!(" (${number})[pgw_k.pgw_{number}] "),
-                    Some(_) => format!(" pgw_k.pgw_{number} "),
+                    Some(column) if !column.array.composite && outline.is_operand(slot.start) => {
+                        format!(" pgw_k.pgw_{number} ")
+                    }
+                    // An element gives no column a name, as the parameter that it stands for gave none.
+                    Some(_) => format!(" (${number})[pgw_k.pgw_o] "),
                 }
                 .as_bytes(),
             );
@@ -305,6 +315,9 @@ fn check(text: &[u8], slots: &[Slot], varying: &[bool]) -> Result<Outline, Refus
     if outline.locking {
         return Err(Refusal::Locking);
     }
+    if outline.grouping_sets {
+        return Err(Refusal::GroupingSets);
+    }
     if text.windows(4).any(|part| part.eq_ignore_ascii_case(b"pgw_")) {
         return Err(Refusal::Name);
     }
@@ -324,7 +337,10 @@ fn check(text: &[u8], slots: &[Slot], varying: &[bool]) -> Result<Outline, Refus
         let literal = &text[slot.start as usize..slot.end as usize];
         let fits = match slot.kind {
             SlotKind::Parameter(_) => true,
-            SlotKind::Integer => types::of_integer(literal).is_some() && outline.is_value(slot.start),
+            SlotKind::Integer => {
+                let signed = literal.starts_with(b"-") && !outline.may_have_sign(slot.start);
+                types::of_integer(literal).is_some() && outline.is_value(slot.start) && !signed
+            }
             SlotKind::String => literal::is_plain(literal),
             SlotKind::Other => false,
         };

@@ -7,7 +7,7 @@ use sqlparser::ast::{CopySource, Expr, Function, ObjectName, Statement, TableFac
 
 use super::select::function_name;
 use super::walk::{push_new, table};
-use super::{Facts, Role};
+use super::{Facts, Role, TableRef};
 use crate::sql::class::Class;
 use crate::sql::token::{Kind, pieces};
 
@@ -81,6 +81,20 @@ impl Whole<'_> {
         }
     }
 
+    /// A relation of a query, which should be known by now. Whoever relies on all tables being there must not be
+    /// wrong because a clause was overlooked.
+    fn overlooked(&mut self, name: &ObjectName) {
+        let Some(found) = table(name, None, Role::Read) else {
+            return;
+        };
+        let same = |known: &TableRef| known.name == found.name && known.schema == found.schema;
+        let other = found.schema.is_none() && self.facts.ctes.contains(&found.name)
+            || self.facts.functions.contains(&found.full_name());
+        if !other && !self.facts.tables.iter().any(same) {
+            push_new(&mut self.facts.tables, &mut self.facts.cut, found);
+        }
+    }
+
     fn called(&mut self, name: String) {
         push_new(&mut self.facts.functions, &mut self.facts.cut, name);
     }
@@ -110,8 +124,9 @@ impl Visitor for Whole<'_> {
     }
 
     fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
-        if self.relations {
-            self.relation(name);
+        match self.relations {
+            true => self.relation(name),
+            false => self.overlooked(name),
         }
         ControlFlow::Continue(())
     }

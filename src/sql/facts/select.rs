@@ -146,6 +146,9 @@ impl Walker {
             None => {}
         }
         let fetch = query.fetch.as_ref();
+        // Each may be a query of its own.
+        let counts = [limit, offset, fetch.and_then(|fetch| fetch.quantity.as_ref())];
+        counts.into_iter().flatten().for_each(|count| self.expression(count));
         // FETCH FIRST ROW ONLY has no number and means one.
         let fetch = fetch.map(|fetch| fetch.quantity.as_ref().map_or(Operand::Constant, |n| self.operand(n)));
         let limit = limit.map(|limit| self.operand(limit)).or(fetch);

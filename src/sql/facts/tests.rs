@@ -313,3 +313,21 @@ fn facts_are_json() {
     assert_eq!(json["class"], "read");
     assert_eq!(json["order"][0]["by"]["column"]["column"], "d");
 }
+
+#[test]
+fn tables_are_found_in_every_clause() {
+    for text in [
+        "select a from t limit (select count(*) from u)",
+        "select a from t offset (select b from u)",
+        "select a from t order by (select b from u where u.a = t.a)",
+        "select a from t group by a, (select b from u)",
+        "select sum(a) over (partition by (select b from u)) from t",
+        "select a from f((select b from u)) as x, t",
+        "select a from t where a in (values ((select b from u)))",
+        "select case when exists (select from u) then 1 end from t",
+    ] {
+        let mut names: Vec<String> = facts(text).tables.iter().map(TableRef::full_name).collect();
+        names.sort();
+        assert_eq!(names, ["t", "u"], "{text}");
+    }
+}
