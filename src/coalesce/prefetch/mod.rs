@@ -7,7 +7,7 @@
 //! - `template`: which look-up follows which result, learned, with what it saved and wasted; `rate`: the judgement;
 //! - `plan`: the decision; `follow`: loops over a result; `session`: what is remembered between two statements, and
 //!   what makes it forget;
-//! - `small`: whole small tables; `same`: identical reads.
+//! - `message`: an order's members as messages; `small`: whole small tables; `same`: identical reads.
 //!
 //! What the shell does, and when:
 //!
@@ -20,7 +20,7 @@
 //!    savepoint or in a read-only transaction of their own; then `file` or `file_table` for each, in order. The first
 //!    returns what the client waits for, if it returns `None` or the fetch failed (`failed`), the client's own statement
 //!    goes as it is. `Forward` with `keep`: `file_own` with its answer.
-//! 4. `Taken::sent_us` and `epoch` are those of the moment before the query is handed to the server.
+//! 4. `Taken` is of the moment before the query is handed to the server, its fence too.
 //! 5. Statements that are not look-ups call what they make untrue: `own_write` before they are sent, `direct_read` for
 //!    reads that pass, `error`, `setting_changed` and so on. Nothing of that costs anything while `is_empty`.
 //! 6. `unit_ended` with the watch's unit, then `settle`; `settled` tells what to count.
@@ -29,6 +29,7 @@ pub mod buffer;
 mod follow;
 pub mod keys;
 pub mod level;
+mod message;
 pub mod plan;
 pub mod rate;
 pub mod same;

@@ -11,7 +11,7 @@ use super::level::{Level, Place, Taken};
 use super::plan::{Order, What};
 use super::rate::Off;
 use super::same::Recent;
-use super::small::HITS_WORTH;
+use super::small::{HITS_WORTH, Whole};
 use super::table::Tables;
 use super::template::{Kind, Templates};
 use super::{Child, Episode};
@@ -111,32 +111,21 @@ impl Session {
         self.keep(batch, own.as_deref(), now_us)
     }
 
-    /// The answer to an order for a whole table came: per key that came back its frames and their number, and what NULL
-    /// gave. Returns the answer to the look-up that the client waits for.
-    pub fn file_table(
-        &mut self,
-        order: Order,
-        taken: Taken,
-        frames: Rc<[u8]>,
-        keys: Vec<(Key, Range<usize>, u32)>,
-        absent: (Range<usize>, u32),
-        now_us: u64,
-    ) -> Option<Served> {
+    /// The answer to an order for a whole table came. Returns the answer to the look-up that the client waits for.
+    pub fn file_table(&mut self, order: Order, taken: Taken, whole: Whole, now_us: u64) -> Option<Served> {
         let What::Table(own) = order.what else {
             return None;
         };
-        let mut batch = Batch::new(order.child, taken, order.episode, frames);
+        let mut batch = Batch::new(order.child, taken, order.episode, whole.frames);
         (batch.constants, batch.varying) = (order.constants, order.varying);
-        batch.absent = Some(Member::new(absent.0, absent.1));
-        batch.members = keys
-            .into_iter()
-            .map(|(key, at, rows)| (Box::from([key]), Member::new(at, rows)))
-            .collect::<HashMap<_, _>>();
+        batch.absent = Some(Member::new(whole.absent.0, whole.absent.1));
+        let member = |(key, (at, rows))| (Box::from([key]), Member::new(at, rows));
+        batch.members = whole.keys.into_iter().map(member).collect();
         self.keep(batch, Some(&[own]), now_us)
     }
 
     /// The answer to a statement that was sent on came, and `plan` had said to keep it.
-    pub fn file_own(&mut self, kept: Kept, taken: Taken, frames: Rc<[u8]>, rows: u32) {
+    pub fn file_own(&mut self, kept: Kept, taken: Taken, frames: Rc<[u8]>, rows: u32, now_us: u64) {
         if frames.len() > ANSWER_MAX {
             return;
         }
@@ -145,7 +134,7 @@ impl Session {
         batch.constants = vec![Key::Null; kept.keys.len()].into();
         batch.varying = (0..kept.keys.len() as u16).collect();
         batch.members = HashMap::from([(kept.keys, Member::new(0..end, rows))]);
-        self.keep(batch, None, taken.sent_us);
+        self.keep(batch, None, now_us);
     }
 
     fn keep(&mut self, mut batch: Batch, own: Option<&[Key]>, now_us: u64) -> Option<Served> {

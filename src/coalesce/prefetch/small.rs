@@ -21,9 +21,13 @@
 //! REPEATABLE READ the answer is the transaction's own; under a fence no write to the tables can have become visible.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::rc::Rc;
 
-use super::keys::oid;
-use crate::catalog::{Catalog, Persistence, Table, TableKind};
+use super::keys::{Key, oid};
+use crate::catalog::{Catalog, Table, TableKind};
+use crate::wire::{int16, int32, reply, server::tag};
 
 /// Rows of a table that is small, and bytes; one that is larger costs more to read than it saves.
 pub const ROWS_MAX: u32 = 1_000;
@@ -115,11 +119,98 @@ impl Small {
             return Err(Not::Unique);
         }
         let (schema, name, column_name) = (quoted(&table.schema), quoted(&table.name), quoted(&column.name));
-        debug_assert!(matches!(table.persistence, Persistence::Permanent | Persistence::Unlogged));
         let keys = format!(
             "(SELECT {column_name} FROM {schema}.{name} WHERE {column_name} IS NOT NULL UNION ALL SELECT NULL)"
         );
         Ok(Small { value, type_oid: column.type_oid, keys: keys.into() })
+    }
+}
+
+/// One answer's place in the frames of all, and its rows.
+pub type Answer = (Range<usize>, u32);
+
+/// All answers that a statement can give.
+pub struct Whole {
+    /// DataRow frames as the client gets them.
+    pub frames: Rc<[u8]>,
+    /// Of each key that gave rows.
+    pub keys: Vec<(Key, Answer)>,
+    /// Of every other one.
+    pub absent: Answer,
+}
+
+/// The answer to a query over all keys while it comes in. Each row has the key in front of the original's columns.
+#[derive(Default)]
+pub struct Answers {
+    type_oid: u32,
+    binary: bool,
+    /// DataRow frames without keys.
+    frames: Vec<u8>,
+    keys: Vec<(Key, Answer)>,
+    met: HashSet<Key>,
+    absent: Option<Answer>,
+    /// The key of the last row, `Null` for the one that is absent.
+    last: Option<Key>,
+}
+
+/// The answer is not what it must be, or too large to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unusable;
+
+impl Answers {
+    /// `binary`: the form in which the key comes.
+    pub fn new(small: &Small, binary: bool) -> Self {
+        Answers { type_oid: small.type_oid, binary, ..Answers::default() }
+    }
+
+    /// Takes the body of a DataRow.
+    ///
+    /// # Errors
+    /// The rows of one key do not follow each other, a key cannot be compared, the row is malformed, or it is more than a
+    /// session may keep. The answer has to be thrown away.
+    pub fn row(&mut self, body: &[u8]) -> Result<(), Unusable> {
+        let (count, rest) = int16(body).ok_or(Unusable)?;
+        let (length, rest) = int32(rest).ok_or(Unusable)?;
+        let (key, rest) = match usize::try_from(length) {
+            Ok(length) => {
+                let (cell, rest) = rest.split_at_checked(length).ok_or(Unusable)?;
+                (Key::read(self.type_oid, self.binary, cell), rest)
+            }
+            Err(_) => (Key::Null, rest),
+        };
+        let columns = count.checked_sub(1).filter(|columns| *columns >= 0).ok_or(Unusable)?;
+        let begin = self.frames.len();
+        if begin + body.len() > super::buffer::BYTES_MAX || !key.is_decisive() {
+            return Err(Unusable);
+        }
+        reply::frame(&mut self.frames, tag::DATA_ROW, |out| {
+            out.extend_from_slice(&columns.to_be_bytes());
+            out.extend_from_slice(rest);
+        });
+        let end = self.frames.len();
+        if self.last.as_ref() == Some(&key) {
+            let answer = match self.keys.last_mut() {
+                Some((last, (at, rows))) if *last == key => (at, rows),
+                _ => self.absent.as_mut().map(|(at, rows)| (at, rows)).ok_or(Unusable)?,
+            };
+            answer.0.end = end;
+            *answer.1 += 1;
+            return Ok(());
+        }
+        if !self.met.insert(key.clone()) {
+            return Err(Unusable);
+        }
+        match key {
+            Key::Null => self.absent = Some((begin..end, 1)),
+            _ => self.keys.push((key.clone(), (begin..end, 1))),
+        }
+        self.last = Some(key);
+        Ok(())
+    }
+
+    /// All rows came.
+    pub fn finish(self) -> Whole {
+        Whole { frames: self.frames.into(), keys: self.keys, absent: self.absent.unwrap_or_default() }
     }
 }
 
@@ -185,5 +276,57 @@ mod tests {
         assert_eq!(changed(&|table| table.columns[0].collation = Some("ci".into())), Err(Not::Type));
         assert_eq!(changed(&|table| table.indexes[0].unique = false), Err(Not::Unique));
         assert_eq!(changed(&|table| table.indexes[0].predicate = Some("x".into())), Err(Not::Unique));
+    }
+
+    fn row(key: Option<&str>, cell: &str) -> Vec<u8> {
+        let mut body = vec![0, 2];
+        match key {
+            None => body.extend_from_slice(&[0xff; 4]),
+            Some(key) => {
+                body.extend_from_slice(&(key.len() as i32).to_be_bytes());
+                body.extend_from_slice(key.as_bytes());
+            }
+        }
+        body.extend_from_slice(&(cell.len() as i32).to_be_bytes());
+        body.extend_from_slice(cell.as_bytes());
+        body
+    }
+
+    #[test]
+    fn rows_are_divided_by_their_keys() {
+        let small = Small { value: 0, type_oid: oid::INT4, keys: "".into() };
+        let mut answers = Answers::new(&small, false);
+        for (key, cell) in [(Some("3"), "a"), (Some("3"), "b"), (None, "0"), (Some("7"), "c")] {
+            answers.row(&row(key, cell)).expect("it is in order");
+        }
+        let Whole { frames, keys, absent } = answers.finish();
+        let without_key = |cells: &str| {
+            let each = cells.chars().map(|cell| format!("D\0\0\0\x0b\0\x01\0\0\0\x01{cell}"));
+            each.collect::<String>().into_bytes()
+        };
+        assert_eq!(*frames, *without_key("ab0c"));
+        assert!(keys == [(Key::Integer(3), (0..24, 2)), (Key::Integer(7), (36..48, 1))]);
+        assert_eq!(absent, (24..36, 1));
+    }
+
+    #[test]
+    fn what_is_out_of_order_or_cannot_be_compared_is_not_used() {
+        let small = Small { value: 0, type_oid: oid::INT4, keys: "".into() };
+        let mut answers = Answers::new(&small, false);
+        assert_eq!(answers.row(&row(Some("3"), "a")), Ok(()));
+        assert_eq!(answers.row(&row(Some("4"), "a")), Ok(()));
+        assert_eq!(answers.row(&row(Some("3"), "a")), Err(Unusable));
+        assert_eq!(answers.row(b"\0\0"), Err(Unusable));
+        assert_eq!(answers.row(&row(Some("5"), &"x".repeat(1 << 20))), Err(Unusable));
+        assert_eq!(Answers::new(&small, false).finish().absent, (0..0, 0), "no row for NULL: no rows");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_rows_are_read(bodies: Vec<Vec<u8>>, binary: bool) {
+            let mut answers = Answers::new(&Small { value: 0, type_oid: oid::INT4, keys: "".into() }, binary);
+            let right = bodies.iter().filter(|body| answers.row(body).is_ok()).count();
+            assert!(answers.finish().keys.len() <= right);
+        }
     }
 }
