@@ -12,6 +12,7 @@ mod access;
 mod api;
 mod audit;
 mod catalog;
+mod coalescing;
 mod guard;
 mod queries;
 mod serve;

@@ -1,5 +1,5 @@
-//! What a rule promises of the freshness of answers, and whether an answer that was fetched ahead may be given under
-//! it. The one place where that is decided. Pure.
+//! What a rule promises of the freshness of answers, and whether an answer that was fetched ahead may be
+//! given under it. The one place where that is decided. Pure.
 //!
 //! | Transaction | `strict` | `fenced` | `bounded` |
 //! |---|---|---|---|
@@ -7,7 +7,8 @@
 //! | SERIALIZABLE, fetched in it | only if a rule allows it: what is fetched and never read may cause a 40001 | same | same |
 //! | READ COMMITTED, or none | no: a later statement sees what was committed since | while the fence holds, 1 s at most | until too old |
 //!
-//! What is buffered serves only in the transaction that it was fetched in, or, if there was none, outside of any.
+//! What is buffered serves only in the transaction that it was fetched in, or, if there was none, outside of
+//! any.
 
 use std::rc::Rc;
 
@@ -89,7 +90,8 @@ impl Place {
 pub struct Taken {
     /// When the query was sent, µs: its snapshot is not older.
     pub sent_us: u64,
-    /// Says whether the fence holds that was seen just before the query was sent. `None`: something was being written then.
+    /// Says whether the fence holds that was seen just before the query was sent. `None`: something was being
+    /// written then.
     pub fence: Option<Holds>,
     pub transaction: Option<u64>,
 }

@@ -1,5 +1,5 @@
-//! Look-ups that nobody has sent yet, as their client would have sent them: the values of an order's member in the
-//! statement's text, and in a Bind. Each value has the form in which the client sends that one. Pure.
+//! Look-ups that nobody has sent yet, as their client would have sent them: the values of an order's member
+//! in the statement's text, and in a Bind. Each value has the form in which the client sends that one. Pure.
 
 use super::keys::{Form, Key, Slot};
 use super::plan::{Order, What};
@@ -23,8 +23,8 @@ impl<'a> Values<'a> {
 }
 
 impl Order {
-    /// Appends what stands behind the names in the Bind of this member: formats, values, result formats. `None`: a value
-    /// has no such form, and the member has to be left out.
+    /// Appends what stands behind the names in the Bind of this member: formats, values, result formats.
+    /// `None`: a value has no such form, and the member has to be left out.
     pub fn write_bind(&self, member: &[Key], out: &mut Vec<u8>) -> Option<()> {
         let values = Values { order: self, member };
         let is_parameter = |form: &Form| !matches!(form, Form::Literal(_));
@@ -50,8 +50,9 @@ impl Order {
         Some(())
     }
 
-    /// Appends the text of this member: `text` with its values in the places of the `literals`, byte offsets in the order
-    /// of the text. Returns where they stand now. `None`: a value has no such form, and the member has to be left out.
+    /// Appends the text of this member: `text` with its values in the places of the `literals`, byte offsets
+    /// in the order of the text. Returns where they stand now. `None`: a value has no such form, and the
+    /// member has to be left out.
     pub fn write_text(
         &self,
         member: &[Key],

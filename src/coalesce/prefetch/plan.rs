@@ -16,10 +16,12 @@ use crate::coalesce::unit::Watch;
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
     pub child: &'a Rc<Child>,
-    /// Those in the text, in its order, and the parameters behind them: in the order of the marks that the watch sees.
+    /// Those in the text, in its order, and the parameters behind them: in the order of the marks that the
+    /// watch sees.
     pub values: &'a [Value<'a>],
     pub place: Place,
-    /// How many keys a query may have, for other reasons than this room's: timeouts. 1: none may be fetched ahead.
+    /// How many keys a query may have, for other reasons than this room's: timeouts. 1: none may be fetched
+    /// ahead.
     pub keys_max: usize,
 }
 
@@ -95,8 +97,8 @@ pub struct Order {
 pub enum What {
     /// By these values, each different, in the order in which they will be asked: replay them with ordinals.
     Keys(Vec<Box<[Key]>>),
-    /// By every key of the table (`Child::small`), and NULL: replay them with the key itself in front of each row. The
-    /// value is the client's own.
+    /// By every key of the table (`Child::small`), and NULL: replay them with the key itself in front of each
+    /// row. The value is the client's own.
     Table(Key),
 }
 

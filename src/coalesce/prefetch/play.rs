@@ -1,5 +1,5 @@
-//! A model of a database and of one session that goes through `plan`, for the tests: it answers queries from a history of
-//! versions, so that it can be said which answers were legal at which moment.
+//! A model of a database and of one session that goes through `plan`, for the tests: it answers queries from
+//! a history of versions, so that it can be said which answers were legal at which moment.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -290,7 +290,7 @@ impl Play {
                 let keys: Vec<Key> = (0..30).map(Key::Integer).collect();
                 keys.iter().for_each(|key| add(self, key));
                 let found = keys.into_iter().zip(answers).filter(|(_, (_, rows))| *rows > 0);
-                let whole = Whole { keys: found.collect(), frames: frames.into(), absent: (0..0, 0) };
+                let whole = Whole { keys: found.collect(), frames: frames.into(), others_give_none: true };
                 self.session.file_table(order, taken, whole, self.now_us)
             }
         }

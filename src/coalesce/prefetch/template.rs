@@ -1,6 +1,6 @@
-//! Which look-up follows which result, learned from what sessions did, for all sessions of a pool: where each of its
-//! values comes from, and whether fetching it ahead paid. Holds shapes and, in memory alone, the last values. Must
-//! not know a session. Pure.
+//! Which look-up follows which result, learned from what sessions did, for all sessions of a pool: where each
+//! of its values comes from, and whether fetching it ahead paid. Holds shapes and, in memory alone, the last
+//! values. Must not know a session. Pure.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -76,7 +76,8 @@ impl Template {
         each.unzip()
     }
 
-    /// A look-up that was not asked yet, its values `Null` where they come from columns. `None`: they are not known.
+    /// A look-up that was not asked yet, its values `Null` where they come from columns. `None`: they are not
+    /// known.
     pub fn foresee(&self, parameters: &[Key]) -> Option<Last> {
         let last = self.last.as_ref()?;
         let values = self.sources.iter().zip(&last.values).map(|(source, last)| match source {
@@ -197,8 +198,8 @@ impl Templates {
         self.by_parent.get(&shape).into_iter().flatten().filter_map(|id| self.all.get(id))
     }
 
-    /// The columns of this shape's results that loops take their keys from; empty: it is not watched. Called for
-    /// every statement, so it answers at once for most.
+    /// The columns of this shape's results that loops take their keys from; empty: it is not watched. Called
+    /// for every statement, so it answers at once for most.
     pub fn watched(&self, shape: u64, now_us: u64) -> Vec<u16> {
         if !self.by_parent.contains_key(&shape) {
             return Vec::new();

@@ -1,6 +1,7 @@
 //! The rule files: what the capabilities may do and from when on. Read as strictly as pgweir.yaml, and gathered
 //! from the types that the rooms own. Knows files, but nothing that runs.
 
+mod coalesce;
 mod defaults;
 mod mirror;
 mod resolve;
@@ -20,6 +21,7 @@ use super::strict::{self, Report};
 use super::yaml::{self, Node, Position, Value};
 use super::{schema, users};
 use crate::coalesce::Thresholds;
+use crate::coalesce::settings::CoalesceSettings;
 use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
 use crate::observe::{ObserveSettings, StatePlace};
@@ -33,6 +35,7 @@ pub struct Rules {
     pub probe: ProbeSettings,
     pub slow_log: SlowLogSettings,
     pub nplus1: NPlusOneSettings,
+    pub coalesce: CoalesceSettings,
 }
 
 impl Rules {
@@ -169,6 +172,7 @@ impl Reader<'_> {
                 }
                 "slow_log" => self.rules.slow_log = rules.slow_log.clone(),
                 "nplus1" => self.rules.nplus1 = rules.nplus1.clone(),
+                "coalesce" => self.rules.coalesce = rules.coalesce.clone(),
                 _ => continue,
             }
             self.homes.insert(name.to_owned(), path.to_owned());
