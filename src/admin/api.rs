@@ -12,6 +12,7 @@ use axum::{Json, Router, middleware};
 use serde_json::json;
 
 use super::catalog::catalog;
+use super::coalescing::coalescing;
 use super::eligibility::eligibility;
 use super::guard;
 use super::queries::{nplus1, queries};
@@ -34,6 +35,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/database/eligibility", get(eligibility))
         .route("/api/database/queries", get(queries))
         .route("/api/database/nplus1", get(nplus1))
+        .route("/api/database/coalescing", get(coalescing))
         .route("/api/reload", post(reload))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

@@ -12,6 +12,7 @@ mod access;
 mod api;
 mod audit;
 mod catalog;
+mod coalescing;
 mod eligibility;
 mod guard;
 mod queries;

@@ -180,6 +180,31 @@ fn values_of_statements_are_for_operators() {
 }
 
 #[test]
+fn coalescing_is_shown_per_shape_and_in_all() {
+    use crate::observe::coalescing::{Key, Status};
+    let surface = surface(tokens(), |_| ());
+    let all = &surface.registry.coalescing;
+    for (database, fingerprint) in [("app", 0xff), ("other", 2)] {
+        let key = Key { database: database.into(), fingerprint };
+        let entry = all.enter(key.clone(), &"select $1".into());
+        entry.batch(1);
+        entry.prefetch(fingerprint);
+        (0..fingerprint).for_each(|_| entry.serve(3_000));
+        entry.fall_back("level");
+        all.set_status(&key, Status { level: "fenced", off: None });
+    }
+    assert_eq!(surface.ask("GET /api/database/coalescing").status, 401);
+    let answer = surface.ask_as("GET /api/database/coalescing?database=app", VIEWER).json();
+    let counts = ["shapes", "matching"].map(|key| answer[key].as_u64());
+    assert_eq!((counts, answer["totals"]["served"].as_u64()), ([Some(2), Some(1)], Some(257)));
+    let row = &answer["statements"][0];
+    assert_eq!((row["shape"].as_str(), row["level"].as_str()), (Some("00000000000000ff"), Some("fenced")));
+    assert_eq!((row["saved_queries"].as_u64(), row["fallbacks"]["level"].as_u64()), (Some(255), Some(1)));
+    assert_eq!(row["staleness"]["histogram"][0]["count"].as_u64(), Some(255));
+    assert_eq!(surface.ask_as("GET /api/database/coalescing?colour=red", VIEWER).status, 400);
+}
+
+#[test]
 fn readiness_follows_the_proxy_and_says_why_not() {
     let surface = surface(vec![], |_| ());
     assert_eq!(surface.ask("GET /readyz").status, 200);

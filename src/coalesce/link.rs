@@ -194,7 +194,8 @@ impl Links {
         }
     }
 
-    /// The row that all values which vary came from the last time, if the same ways led there each time, twice at least.
+    /// The row that all values which vary came from the last time, if the same ways led there each time,
+    /// twice at least.
     pub fn provenance(&self, marks: &Marks, first: &Marks) -> Option<Provenance> {
         let varies = |value: usize| marks.each().get(value) != first.each().get(value);
         let varying: Vec<usize> = (0..marks.each().len()).filter(|&value| varies(value)).collect();
@@ -280,7 +281,8 @@ pub struct Provenance {
     pub serial: u32,
     /// Counted from 0.
     pub row: usize,
-    /// Which of the statement's values came from which column of that row; the others have not changed so far.
+    /// Which of the statement's values came from which column of that row; the others have not changed so
+    /// far.
     pub columns: Vec<(usize, usize)>,
 }
 

@@ -1,5 +1,6 @@
 //! N+1: loops of statements that one could replace. This room watches a session's statements and says what
-//! it saw; `prefetch` decides what is fetched ahead. Pure: statements, rows and the time come in, episodes come out.
+//! it saw; `prefetch` decides what is fetched ahead. Pure: statements, rows and the time come in, episodes
+//! and decisions come out.
 
 pub mod burst;
 pub mod column;

@@ -1,56 +1,115 @@
-//! What people may decide of coalescing: whether, and how fresh answers have to be. Plain data; `config` fills it in.
+//! What the rules allow to be coalesced, and how fresh answers have to be. Pure.
 
 use std::collections::BTreeMap;
 
 use super::prefetch::level::Level;
 
-/// `rules/coalesce.yaml`.
+/// What is done with single-row INSERTs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub enum Insert {
+    /// Nothing.
+    Off,
+    /// Those of one pipeline become one statement.
+    #[default]
+    Merged,
+    /// And those of several connections are committed together.
+    Grouped,
+    /// And those of a transaction wait for its end, or for a statement that could see them.
+    Deferred,
+}
+
+/// The section `coalesce` of the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoalesceSettings {
-    /// Default true.
     pub enabled: bool,
-    /// For tables and shapes that are not named. Default strict.
-    pub default: Level,
-    /// By `schema.table`.
-    pub tables: BTreeMap<String, Level>,
-    /// By fingerprint; goes before the tables.
-    pub shapes: BTreeMap<u64, Level>,
-    /// Fetch ahead in SERIALIZABLE transactions too, although that may add serialization failures. Default false.
+    /// Of tables and shapes that are not named. `None`: nothing is done with them.
+    pub default: Option<Level>,
+    /// Answers are fetched ahead in SERIALIZABLE too.
     pub serializable: bool,
+    pub insert: Insert,
+    /// By name, with or without the schema.
+    pub tables: BTreeMap<String, Option<Level>>,
+    /// By fingerprint.
+    pub shapes: BTreeMap<u64, Option<Level>>,
 }
 
 impl Default for CoalesceSettings {
     fn default() -> Self {
         CoalesceSettings {
             enabled: true,
-            default: Level::Strict,
+            default: Some(Level::Strict),
+            serializable: false,
+            insert: Insert::default(),
             tables: BTreeMap::new(),
             shapes: BTreeMap::new(),
-            serializable: false,
         }
     }
 }
 
 impl CoalesceSettings {
-    /// Of a shape that reads these tables.
-    pub fn level<'a>(&self, shape: u64, tables: impl Iterator<Item = &'a str>) -> Level {
+    /// The level for a shape whose answer depends on these tables, each with its schema: what is said of the
+    /// shape, or the strictest of what is said of its tables. `None`: nothing is done with it.
+    pub fn level<'a>(&self, shape: u64, tables: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Level> {
+        if !self.enabled {
+            return None;
+        }
         if let Some(level) = self.shapes.get(&shape) {
             return *level;
         }
-        let each = tables.map(|table| self.tables.get(table).copied().unwrap_or(self.default));
-        each.reduce(Level::stricter).unwrap_or(self.default)
+        let mut strictest: Option<Level> = None;
+        for (schema, name) in tables {
+            let said = self.tables.get(&format!("{schema}.{name}")).or_else(|| self.tables.get(name));
+            let level = said.copied().unwrap_or(self.default)?;
+            strictest = Some(strictest.map_or(level, |strictest| strictest.stricter(level)));
+        }
+        strictest.or(self.default)
     }
 
-    /// Whether answers may be kept outside of fixed snapshots at all.
-    pub fn keeps(&self) -> bool {
-        let kept = |level: &Level| *level != Level::Strict;
-        self.enabled && (kept(&self.default) || self.tables.values().chain(self.shapes.values()).any(kept))
-    }
-
-    /// Whether some of them only while a fence holds.
+    /// Whether some answers may be kept only while a fence holds.
     pub fn fences(&self) -> bool {
-        let fenced = |level: &Level| *level == Level::Fenced;
-        self.enabled
-            && (fenced(&self.default) || self.tables.values().chain(self.shapes.values()).any(fenced))
+        let fenced = |level: &Option<Level>| *level == Some(Level::Fenced);
+        let mut all = self.tables.values().chain(self.shapes.values()).chain([&self.default]);
+        self.enabled && all.any(fenced)
+    }
+
+    /// Whether any rule allows an answer that is older than its question, so that fences and write sets are
+    /// needed.
+    pub fn remembers(&self) -> bool {
+        let loose = |level: &Option<Level>| level.is_some_and(|level| level != Level::Strict);
+        let mut all = self.tables.values().chain(self.shapes.values()).chain([&self.default]);
+        self.enabled && all.any(loose)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_decides_before_its_tables_and_of_those_the_strictest() {
+        let loose = Level::Bounded { max_staleness_ms: 200 };
+        let settings = CoalesceSettings {
+            tables: BTreeMap::from([
+                ("public.a".to_owned(), Some(Level::Fenced)),
+                ("b".to_owned(), Some(loose)),
+                ("x.b".to_owned(), None),
+            ]),
+            shapes: BTreeMap::from([(7, Some(loose)), (8, None)]),
+            ..CoalesceSettings::default()
+        };
+        let level =
+            |shape, tables: &[(&'static str, &'static str)]| settings.level(shape, tables.iter().copied());
+        assert_eq!(level(1, &[("public", "a")]), Some(Level::Fenced));
+        assert_eq!(level(1, &[("other", "a")]), Some(Level::Strict));
+        assert_eq!(level(1, &[("any", "b")]), Some(loose));
+        assert_eq!(level(1, &[("any", "b"), ("public", "a")]), Some(Level::Fenced));
+        assert_eq!(level(1, &[("public", "a"), ("public", "c")]), Some(Level::Strict));
+        assert_eq!(level(1, &[("public", "a"), ("x", "b")]), None, "one that is off");
+        assert_eq!(level(7, &[("x", "b")]), Some(loose));
+        assert_eq!(level(8, &[("public", "a")]), None);
+        assert_eq!(level(1, &[]), Some(Level::Strict));
+        assert!(settings.remembers() && !CoalesceSettings::default().remembers());
+        let off = CoalesceSettings { enabled: false, ..settings };
+        assert!(off.level(7, std::iter::empty()).is_none() && !off.remembers());
     }
 }

@@ -21,8 +21,8 @@ const AGE_MAX_US: u64 = 60_000_000;
 /// A transaction of this many statements is a unit of its own; shorter ones are steps of a larger one.
 const OWN_UNIT: u32 = 5;
 
-/// How much slower than usual an application must be for a pause to end the unit; and what is usual as long as
-/// nothing is known, µs.
+/// How much slower than usual an application must be for a pause to end the unit; and what is usual as long
+/// as nothing is known, µs.
 const SLOWER: u64 = 20;
 const PAUSE_US: u64 = 1_000;
 

@@ -118,9 +118,16 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn choice(&mut self, choices: &'a [Json], node: &Node, at: Position) -> Option<Json> {
+    fn choice(&mut self, choices: &'a [Json], node: &'a Node, at: Position) -> Option<Json> {
         let names: Vec<&str> = choices.iter().filter_map(|choice| choice.get("const")?.as_str()).collect();
-        let expected = format!("expected one of {}", names.join(", "));
+        // A choice with settings of its own is a mapping with one key.
+        let own = choices.iter().find(|choice| choice.get("properties").is_some());
+        if let (Some(own), Value::Map(entries)) = (own, &node.value) {
+            return self.mapping(own, entries, at);
+        }
+        let keys = own.and_then(|own| own.get("properties")?.as_object()).into_iter().flat_map(Map::keys);
+        let keys = keys.map(|key| format!(", {key}: {{…}}")).collect::<String>();
+        let expected = format!("expected one of {}{keys}", names.join(", "));
         let Value::Text(text) = &node.value else {
             return self.wrong(at, format!("{expected}; found {}", node.kind()));
         };

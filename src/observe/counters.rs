@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::catalogs::Catalogs;
+use super::coalescing::Coalescing;
 use super::facts::Book;
 use super::fences::Fences;
 use super::findings::Findings;
@@ -183,6 +184,8 @@ pub struct Registry {
     pub facts: Arc<Book>,
     /// Loops of statements that were found.
     pub findings: Findings,
+    /// What coalescing came to.
+    pub coalescing: Coalescing,
     /// What is known of the databases.
     pub catalogs: Catalogs,
     pub fences: Fences,
@@ -203,6 +206,7 @@ impl Default for Registry {
             ledger: Ledger::new(facts.clone()),
             findings: Findings::new(facts.clone()),
             facts,
+            coalescing: Coalescing::default(),
             catalogs: Catalogs::default(),
             fences: Fences::default(),
             slow_log: SlowLog::default(),

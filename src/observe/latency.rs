@@ -64,6 +64,12 @@ impl Distribution {
         0
     }
 
+    /// The buckets that hold something, as their upper ends in µs and counts; for people.
+    pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
+        let filled = self.0.iter().enumerate().filter(|&(_, &count)| count > 0);
+        filled.map(|(at, &count)| (upper(at), count))
+    }
+
     /// The buckets that hold something, as (index, count); for a file.
     pub fn sparse(&self) -> Vec<(u16, u64)> {
         let filled = self.0.iter().enumerate().filter(|&(_, &count)| count > 0);

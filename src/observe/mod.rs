@@ -1,6 +1,7 @@
 //! What happened: counters that sessions bump, histograms, the ledger, slow statements, metrics, log set-up.
 
 pub mod catalogs;
+pub mod coalescing;
 pub mod counters;
 mod exposition;
 pub mod facts;

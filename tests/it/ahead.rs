@@ -45,7 +45,7 @@ impl House {
         prepare(&cluster);
         batch(&cluster.url(DATABASE), &SCHEMA);
         let weir = Pgweir::before(&cluster, PoolMode::Transaction, |settings| {
-            settings.rules.coalesce = CoalesceSettings { default: level, ..Default::default() };
+            settings.rules.coalesce = CoalesceSettings { default: Some(level), ..Default::default() };
             // What is found out about a look-up needs a server beside that of the transaction which asks.
             pool(settings, |pool| pool.min_size = 3);
         });

@@ -1,5 +1,6 @@
 //! `pgweir report`: what a running pgweir has found out, for people. Asks and prints; computes nothing.
 
+mod coalescing;
 mod nplus1;
 mod plan;
 mod queries;
@@ -12,6 +13,7 @@ pub enum Report {
     Queries(queries::Queries),
     #[command(name = "nplus1")]
     NPlusOne(nplus1::NPlusOne),
+    Coalescing(coalescing::Coalescing),
 }
 
 impl Report {
@@ -23,6 +25,7 @@ impl Report {
         match self {
             Report::Queries(queries) => queries.run(),
             Report::NPlusOne(findings) => findings.run(),
+            Report::Coalescing(coalescing) => coalescing.run(),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! One session's answers that were fetched ahead. Each batch of them came with one query and goes as a whole, so that
-//! what is counted is what is held. Must not know why something was fetched, nor judge when it may be given. Pure.
+//! One session's answers that were fetched ahead. Each batch of them came with one query and goes as a whole,
+//! so that what is counted is what is held. Must not know why something was fetched, nor judge when it may be
+//! given. Pure.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -20,7 +21,8 @@ pub const ROWS_MAX: usize = 50_000;
 const MEMBER: usize = 96;
 const BATCH: usize = size_of::<Batch>();
 
-/// Bytes that the sessions of one worker may hold in all; the 256 MiB of a process are divided between its workers.
+/// Bytes that the sessions of one worker may hold in all; the 256 MiB of a process are divided between its
+/// workers.
 #[derive(Debug)]
 pub struct Budget {
     used: Cell<usize>,
@@ -85,7 +87,9 @@ pub struct Batch {
     pub varying: Box<[u16]>,
     /// By the values that differ, in the order of `varying`.
     pub members: HashMap<Box<[Key]>, Member>,
-    /// The answer to every other key, if all keys that there are were asked for.
+    /// All keys that there are were asked for.
+    pub whole: bool,
+    /// The answer to every other key, if it is known.
     pub absent: Option<Member>,
     /// DataRow frames of all members, in the order in which they were asked for.
     pub frames: Rc<[u8]>,
@@ -122,6 +126,8 @@ pub struct Gone {
     /// Rows that were given to the client, and that were not; a look-up without rows counts as one.
     pub used: u64,
     pub unused: u64,
+    /// Look-ups whose answers nobody asked for.
+    pub idle: u64,
     /// Answers given, repetitions included.
     pub hits: u64,
 }
@@ -137,6 +143,7 @@ impl Batch {
             constants,
             varying,
             members,
+            whole: false,
             absent,
             frames,
             table: None,
@@ -181,9 +188,10 @@ impl Batch {
     fn gone(&self) -> Gone {
         let all = self.members.values();
         let (used, unused): (Vec<&Member>, Vec<&Member>) = all.partition(|member| member.used);
-        let sum = |members: Vec<&Member>| members.into_iter().map(Member::weight).sum();
-        let (used, unused) = (sum(used), sum(unused));
-        Gone { episode: self.episode, shape: self.child.shape, used, unused, hits: self.hits }
+        let sum = |members: &[&Member]| members.iter().map(|member| member.weight()).sum();
+        let idle = unused.len() as u64;
+        let (used, unused) = (sum(&used), sum(&unused));
+        Gone { episode: self.episode, shape: self.child.shape, used, unused, idle, hits: self.hits }
     }
 }
 
@@ -201,8 +209,8 @@ impl Buffer {
         Buffer { batches: Vec::new(), bytes: 0, clock: 0, budget, gone: Vec::new() }
     }
 
-    /// Keeps a batch, unless it is larger than all that may be kept. Others make room: first the one that was of use
-    /// least recently.
+    /// Keeps a batch, unless it is larger than all that may be kept. Others make room: first the one that was
+    /// of use least recently.
     pub fn keep(&mut self, mut batch: Batch) {
         let bytes = batch.weight();
         let rows = batch.members.values().map(|member| member.weight() as usize).sum();
@@ -227,8 +235,8 @@ impl Buffer {
         self.batches.push(batch);
     }
 
-    /// The answer to these values of this statement. `may`: whether a batch may still answer; what may not is thrown
-    /// away.
+    /// The answer to these values of this statement. `may`: whether a batch may still answer; what may not is
+    /// thrown away.
     pub fn serve(
         &mut self,
         child: &Child,
@@ -287,9 +295,9 @@ impl Buffer {
         self.batches.iter_mut().rev().find(|batch| batch.child.shape == shape && batch.members.len() > 1)
     }
 
-    /// Whether all answers that a statement with these constants can give are here.
+    /// Whether a statement with these constants was asked for all keys that there are.
     pub fn has_whole(&self, child: &Child, keys: &[Key]) -> bool {
-        let whole = |batch: &&Batch| batch.absent.is_some() && batch.child.is_like(child);
+        let whole = |batch: &&Batch| batch.whole && batch.child.is_like(child);
         self.batches.iter().filter(whole).any(|batch| batch.varying_of(keys).is_some())
     }
 

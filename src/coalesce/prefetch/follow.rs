@@ -1,5 +1,5 @@
-//! Loops over a result: where a look-up stands in one, known from a template or seen for the first time, and which
-//! look-ups will follow. Must not know levels beyond whether something may be fetched. Pure.
+//! Loops over a result: where a look-up stands in one, known from a template or seen for the first time, and
+//! which look-ups will follow. Must not know levels beyond whether something may be fetched. Pure.
 
 use std::collections::HashSet;
 
@@ -63,7 +63,8 @@ pub(super) fn warm(
     best.map(|(_, _, at)| at)
 }
 
-/// Makes a table of the rows of a batch: the loop inside a loop goes through what was fetched for all of the outer one.
+/// Makes a table of the rows of a batch: the loop inside a loop goes through what was fetched for all of the
+/// outer one.
 fn unfold(session: &mut Session, parent: u64, templates: &Templates, now_us: u64) {
     let Some(batch) = session.buffer.newest(parent).filter(|batch| batch.table.is_none()) else {
         return;
@@ -75,7 +76,8 @@ fn unfold(session: &mut Session, parent: u64, templates: &Templates, now_us: u64
     batch.table = Some(session.tables.keep(table));
 }
 
-/// A loop that nobody knew of: this look-up and the one before it took their values from a result's column, in order.
+/// A loop that nobody knew of: this look-up and the one before it took their values from a result's column,
+/// in order.
 pub(super) fn cold(
     session: &mut Session,
     keys: &[Key],
@@ -102,8 +104,8 @@ pub(super) fn cold(
     Some(At { template, table, row: provenance.row, step: 1 })
 }
 
-/// Reads the key columns out of a result's beginning. Neither the watch nor the frames say in which form they are, so the
-/// one counts in which the row in question has the very values that are looked up.
+/// Reads the key columns out of a result's beginning. Neither the watch nor the frames say in which form they
+/// are, so the one counts in which the row in question has the very values that are looked up.
 fn read(
     provenance: &Provenance,
     frames: &[u8],
@@ -149,7 +151,7 @@ pub(super) fn fetch(
     let table = session.tables.get(at.table)?;
     let template = world.templates.get_mut(at.template)?;
     if begins {
-        template.observe(ask.child, keys, &table.parameters, now_us);
+        template.observe(ask.child, (keys, &ask.forms()), &table.parameters, now_us);
     }
     let most = template.rate.chunk(session.loops[held].step).min(ask.keys_max);
     let (constants, varying) = divide(template, keys);
@@ -165,7 +167,8 @@ pub(super) fn fetch(
         held.episode
     };
     let what = What::Keys(members);
-    let mut orders = vec![Order { child: ask.child.clone(), episode, constants, varying, what }];
+    let mut orders =
+        vec![Order { child: ask.child.clone(), episode, constants, varying, forms: ask.forms(), what }];
     siblings(session, at, ask, world.templates, &mut orders);
     Some(orders)
 }
@@ -179,8 +182,8 @@ fn divide(template: &Template, keys: &[Key]) -> (Box<[Key]>, Box<[u16]>) {
     (keys.iter().enumerate().map(constant).collect(), varying.into())
 }
 
-/// The look-ups from this row on, each once, at most so many; from the beginning on too if the end is reached and all are
-/// wanted. Returns them with the row behind the last.
+/// The look-ups from this row on, each once, at most so many; from the beginning on too if the end is reached
+/// and all are wanted. Returns them with the row behind the last.
 #[expect(clippy::too_many_arguments, reason = "one place of a loop, named in full")]
 fn members(
     session: &Session,
@@ -239,7 +242,8 @@ fn siblings(session: &mut Session, at: At, ask: &Ask<'_>, templates: &Templates,
         if session.loops.iter().any(is) {
             continue;
         }
-        let Some((child, constants)) = template.foresee(&table.parameters) else { continue };
+        let Some(last) = template.foresee(&table.parameters) else { continue };
+        let (child, constants, forms) = (last.child, last.values, last.forms);
         if child.context != ask.child.context || !may_fetch(child.level, child.serializable, &ask.place) {
             continue;
         }
@@ -253,6 +257,6 @@ fn siblings(session: &mut Session, at: At, ask: &Ask<'_>, templates: &Templates,
         let held = &mut session.loops[held];
         held.next = next;
         let (episode, what) = (held.episode, What::Keys(members));
-        orders.push(Order { child, episode, constants, varying: varying.into(), what });
+        orders.push(Order { child, episode, constants, varying: varying.into(), forms, what });
     }
 }

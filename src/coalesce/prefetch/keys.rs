@@ -1,7 +1,7 @@
-//! Values that look-ups are asked with, in a form in which they can be compared. Two values are the same key only
-//! if PostgreSQL cannot tell them apart: by their bytes, and for whole numbers, booleans and UUIDs that are used
-//! for nothing but `=`, by what they mean. What is not sure to be equal counts as different, and the server is
-//! asked. Must not know what a key is looked up in. Pure.
+//! Values that look-ups are asked with, in a form in which they can be compared. Two values are the same key
+//! only if PostgreSQL cannot tell them apart: by their bytes, and for whole numbers, booleans and UUIDs that
+//! are used for nothing but `=`, by what they mean. What is not sure to be equal counts as different, and the
+//! server is asked. Must not know what a key is looked up in. Pure.
 
 use crate::sql::shape::HoleKind;
 
@@ -39,8 +39,8 @@ pub struct Value<'a> {
 pub struct Slot {
     /// The type that the server reads it as; 0: not known.
     pub type_oid: u32,
-    /// It is used only with `=` of a btree operator family, so that its meaning decides the answer. Otherwise only
-    /// equal bytes are equal.
+    /// It is used only with `=` of a btree operator family, so that its meaning decides the answer. Otherwise
+    /// only equal bytes are equal.
     pub by_value: bool,
 }
 
@@ -106,8 +106,8 @@ impl Key {
         Key::Bytes { binary, bytes: bytes.into() }
     }
 
-    /// Appends the value as a parameter of this type and form. `None`, and nothing appended: it is NULL, or has no
-    /// such form.
+    /// Appends the value as a parameter of this type and form. `None`, and nothing appended: it is NULL, or
+    /// has no such form.
     pub fn write(&self, type_oid: u32, binary: bool, out: &mut Vec<u8>) -> Option<()> {
         let begin = out.len();
         match self {
@@ -149,8 +149,8 @@ impl Key {
         Some(())
     }
 
-    /// Whether keys that differ from this one are different values to every deterministic `=`, so that a look-up
-    /// with it finds nothing where this key is not. Text has to be text that the server would take.
+    /// Whether keys that differ from this one are different values to every deterministic `=`, so that a
+    /// look-up with it finds nothing where this key is not. Text has to be text that the server would take.
     pub fn is_decisive(&self) -> bool {
         match self {
             Key::Null | Key::Integer(_) | Key::Boolean(_) | Key::Uuid(_) => true,

@@ -1,5 +1,5 @@
-//! What a rule promises of the freshness of answers, and whether an answer that was fetched ahead may be given under
-//! it. The one place where that is decided. Pure.
+//! What a rule promises of the freshness of answers, and whether an answer that was fetched ahead may be
+//! given under it. The one place where that is decided. Pure.
 //!
 //! | Transaction | `strict` | `fenced` | `bounded` |
 //! |---|---|---|---|
@@ -7,7 +7,10 @@
 //! | SERIALIZABLE, fetched in it | only if a rule allows it: what is fetched and never read may cause a 40001 | same | same |
 //! | READ COMMITTED, or none | no: a later statement sees what was committed since | while the fence holds, 1 s at most | until too old |
 //!
-//! What is buffered serves only in the transaction that it was fetched in, or, if there was none, outside of any.
+//! What is buffered serves only in the transaction that it was fetched in, or, if there was none, outside of
+//! any.
+
+use std::rc::Rc;
 
 /// How old an answer may be in READ COMMITTED, whatever else allows it: what a user would not call stale.
 pub const AGE_MAX_US: u64 = 1_000_000;
@@ -83,14 +86,18 @@ impl Place {
 }
 
 /// When and where an answer was fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Taken {
     /// When the query was sent, µs: its snapshot is not older.
     pub sent_us: u64,
-    /// The fence's epoch when it was sent.
-    pub epoch: u64,
+    /// Says whether the fence holds that was seen just before the query was sent. `None`: something was being
+    /// written then.
+    pub fence: Option<Holds>,
     pub transaction: Option<u64>,
 }
+
+/// Whether no write of the tables that an answer depends on can have become visible since a moment.
+pub type Holds = Rc<dyn Fn() -> bool>;
 
 /// Whether anything may be fetched ahead at this place.
 pub fn may_fetch(level: Level, serializable: bool, place: &Place) -> bool {
@@ -101,15 +108,8 @@ pub fn may_fetch(level: Level, serializable: bool, place: &Place) -> bool {
     }
 }
 
-/// Whether an answer may be given here and now. `is_intact`: asked only if it matters, whether no write of the tables
-/// can have become visible since the epoch.
-pub fn may_serve(
-    level: Level,
-    serializable: bool,
-    place: &Place,
-    taken: &Taken,
-    is_intact: impl FnOnce(u64) -> bool,
-) -> bool {
+/// Whether an answer may be given here and now.
+pub fn may_serve(level: Level, serializable: bool, place: &Place, taken: &Taken) -> bool {
     if taken.transaction != place.serial() || !may_fetch(level, serializable, place) {
         return false;
     }
@@ -117,7 +117,7 @@ pub fn may_serve(
     match level {
         _ if place.is_fixed() => true,
         Level::Strict => false,
-        Level::Fenced => age_us <= AGE_MAX_US && is_intact(taken.epoch),
+        Level::Fenced => age_us <= AGE_MAX_US && taken.fence.as_ref().is_some_and(|holds| holds()),
         Level::Bounded { max_staleness_ms } => age_us <= AGE_MAX_US.min(u64::from(max_staleness_ms) * 1_000),
     }
 }
@@ -132,13 +132,16 @@ mod tests {
         Place { now_us, transaction: isolation.map(|isolation| Transaction { serial: 7, isolation }) }
     }
 
+    fn taken(transaction: Option<u64>, intact: bool) -> Taken {
+        Taken { sent_us: 10_000_000, fence: Some(Rc::new(move || intact)), transaction }
+    }
+
     #[test]
     fn the_table_of_levels() {
         use Isolation::{ReadCommitted, RepeatableRead, Serializable};
         let serves = |level, isolation, age_us: u64, intact| {
             let place = place(isolation, 10_000_000 + age_us);
-            let taken = Taken { sent_us: 10_000_000, epoch: 3, transaction: place.serial() };
-            may_serve(level, false, &place, &taken, |epoch| intact && epoch == 3)
+            may_serve(level, false, &place, &taken(place.serial(), intact))
         };
         for level in [Level::Strict, Level::Fenced, BOUNDED] {
             assert!(serves(level, Some(RepeatableRead), 9_000_000, false), "{level:?}");
@@ -157,15 +160,19 @@ mod tests {
 
     #[test]
     fn a_transaction_is_served_from_itself_alone() {
-        let here = place(Some(Isolation::RepeatableRead), 5);
+        let here = place(Some(Isolation::RepeatableRead), 10_000_005);
         for transaction in [None, Some(6)] {
-            let taken = Taken { sent_us: 5, epoch: 0, transaction };
-            assert!(!may_serve(Level::Fenced, true, &here, &taken, |_| true));
+            assert!(!may_serve(Level::Fenced, true, &here, &taken(transaction, true)));
         }
-        let taken = Taken { sent_us: 5, epoch: 0, transaction: Some(7) };
-        assert!(!may_serve(Level::Fenced, true, &place(None, 5), &taken, |_| true));
-        let serializable = place(Some(Isolation::Serializable), 5);
-        assert!(may_serve(Level::Strict, true, &serializable, &taken, |_| false));
+        let own = taken(Some(7), true);
+        assert!(!may_serve(Level::Fenced, true, &place(None, 10_000_005), &own));
+        let serializable = place(Some(Isolation::Serializable), 10_000_005);
+        assert!(may_serve(Level::Strict, true, &serializable, &own));
+        let open = Taken { fence: None, ..taken(None, true) };
+        assert!(
+            !may_serve(Level::Fenced, true, &place(None, 10_000_005), &open),
+            "while something was written"
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Any session against any other writers: what is answered from the buffer is what the database could have answered at a
-//! moment that the level allows, and no bound is passed.
+//! Any session against any other writers: what is answered from the buffer is what the database could have
+//! answered at a moment that the level allows, and no bound is passed.
 
 use proptest::prelude::*;
 
@@ -220,8 +220,8 @@ proptest! {
     }
 }
 
-/// Ops at random, by a fixed seed, until the check fails. Returns after how many sessions, and how many answers came
-/// from the buffer.
+/// Ops at random, by a fixed seed, until the check fails. Returns after how many sessions, and how many
+/// answers came from the buffer.
 fn first_failure(level: Level, breaks: impl Fn(&mut Run)) -> (Option<usize>, u32) {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::buffer::Served;
 use super::follow::{cold, fetch, warm};
-use super::keys::{Key, Value};
-use super::level::{Place, may_fetch, may_serve};
+use super::keys::{Form, Key, Value};
+use super::level::{Level, Place, may_fetch, may_serve};
 use super::session::{Kept, Session};
 use super::small::LOOKUPS;
 use super::template::{Kind, Source, Templates};
@@ -16,11 +16,19 @@ use crate::coalesce::unit::Watch;
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
     pub child: &'a Rc<Child>,
-    /// Those in the text, in its order, and the parameters behind them: in the order of the marks that the watch sees.
+    /// Those in the text, in its order, and the parameters behind them: in the order of the marks that the
+    /// watch sees.
     pub values: &'a [Value<'a>],
     pub place: Place,
-    /// How many keys a query may have, for other reasons than this room's: timeouts. 1: none may be fetched ahead.
+    /// How many keys a query may have, for other reasons than this room's: timeouts. 1: none may be fetched
+    /// ahead.
     pub keys_max: usize,
+}
+
+impl Ask<'_> {
+    pub(super) fn forms(&self) -> Box<[Form]> {
+        self.values.iter().map(|value| value.form).collect()
+    }
 }
 
 /// What the decision looks at beside the session.
@@ -28,8 +36,8 @@ pub struct World<'a> {
     pub templates: &'a mut Templates,
     /// Has been told of this look-up (`Watch::asked`), and not yet of its answer.
     pub watch: &'a Watch,
-    /// Whether no write of one of these tables can have become visible since an epoch.
-    pub is_intact: &'a dyn Fn(&[u32], u64) -> bool,
+    /// Whether nobody is writing to these tables at the moment, so that a fence can be seen.
+    pub is_calm: &'a dyn Fn(&[u32]) -> bool,
 }
 
 /// What to do.
@@ -55,6 +63,8 @@ pub enum Why {
     Last,
     /// It was turned off.
     Off,
+    /// Somebody is writing to its tables, so that nothing that is fetched now could be kept.
+    Writes,
 }
 
 impl Why {
@@ -65,6 +75,7 @@ impl Why {
             Why::Alone => "alone",
             Why::Last => "last",
             Why::Off => "off",
+            Why::Writes => "writes",
         }
     }
 }
@@ -77,6 +88,8 @@ pub struct Order {
     pub constants: Box<[Key]>,
     /// Which values vary, in rising order.
     pub varying: Box<[u16]>,
+    /// In which form the client sends each value.
+    pub forms: Box<[Form]>,
     pub what: What,
 }
 
@@ -84,8 +97,8 @@ pub struct Order {
 pub enum What {
     /// By these values, each different, in the order in which they will be asked: replay them with ordinals.
     Keys(Vec<Box<[Key]>>),
-    /// By every key of the table (`Child::small`), and NULL: replay them with the key itself in front of each row. The
-    /// value is the client's own.
+    /// By every key of the table (`Child::small`), and NULL: replay them with the key itself in front of each
+    /// row. The value is the client's own.
     Table(Key),
 }
 
@@ -101,13 +114,15 @@ pub fn plan(session: &mut Session, ask: &Ask<'_>, world: &mut World<'_>) -> Plan
     }
     let keys: Vec<Key> =
         ask.values.iter().zip(&child.slots).map(|(value, slot)| Key::of(*value, *slot)).collect();
-    let is_intact = |epoch| (world.is_intact)(&child.tables, epoch);
-    let may = |taken: &_| may_serve(child.level, child.serializable, place, taken, is_intact);
+    let may = |taken: &_| may_serve(child.level, child.serializable, place, taken);
     if let Some(served) = session.buffer.serve(child, &keys, place.now_us, may) {
         return Plan::Serve(served);
     }
     // What could not be served any more may have turned its template off.
     session.settle(world.templates, place.now_us);
+    if child.level == Level::Fenced && !place.is_fixed() && !(world.is_calm)(&child.tables) {
+        return Plan::Forward { why: Why::Writes, keep: None };
+    }
     let mut why = Why::Alone;
     let at =
         warm(session, &keys, ask, world, &mut why).or_else(|| cold(session, &keys, ask, world, &mut why));
@@ -163,6 +178,7 @@ fn table(
         episode: session.loops[held].episode,
         constants: constants.into(),
         varying: [small.value].into(),
+        forms: ask.forms(),
         what: What::Table(own.clone()),
     })
 }

@@ -74,8 +74,8 @@ fn loops_in_loops_take_one_query_per_level() {
 #[test]
 fn a_list_that_is_long_is_fetched_in_pieces() {
     let mut play = Play::new(Level::Fenced);
-    // The first time, only the list's first 12 KiB are known, of which the look-ups behind the first come in pieces of 64
-    // and 256 keys; then its first 1,000 rows, in pieces of 512.
+    // The first time, only the list's first 12 KiB are known, of which the look-ups behind the first come in
+    // pieces of 64 and 256 keys; then its first 1,000 rows, in pieces of 512.
     for expected in [1 + 1 + 4 + 400, 1 + 2] {
         let before = play.queries;
         let rows = keys(900);

@@ -19,7 +19,8 @@ const OFF_DOUBLINGS: u32 = 7;
 /// Failed fetches in a row that turn it off.
 const FAILURES_MAX: u32 = 3;
 
-/// Keys of the first fetch, the second, the following; and of each, where nearly all that was fetched was used.
+/// Keys of the first fetch, the second, the following; and of each, where nearly all that was fetched was
+/// used.
 const RAMP: [usize; 3] = [16, 64, 256];
 pub const KEYS_MAX: usize = 512;
 
@@ -168,8 +169,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The budget: what is on after its first runs has wasted no more than the tenth part of late, or is about to
-        /// be turned off.
+        /// The budget: what is on after its first runs has wasted no more than the tenth part of late, or is
+        /// about to be turned off.
         #[test]
         fn waste_is_bounded(runs in proptest::collection::vec((0..60_u64, 0..60_u64), 1..200)) {
             let (mut rate, mut over) = (Rate::default(), 0);

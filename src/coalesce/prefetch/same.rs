@@ -1,5 +1,5 @@
-//! Look-ups that one unit of work repeats: which were asked before, so that the next answer is worth keeping. Must not
-//! hold a value or an answer. Pure.
+//! Look-ups that one unit of work repeats: which were asked before, so that the next answer is worth keeping.
+//! Must not hold a value or an answer. Pure.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,8 +22,8 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Notes a look-up. Returns whether it was asked before, and how many different ones of this statement there were
-    /// with this one. A collision of two hashes costs a copy of an answer and nothing else.
+    /// Notes a look-up. Returns whether it was asked before, and how many different ones of this statement
+    /// there were with this one. A collision of two hashes costs a copy of an answer and nothing else.
     pub fn note(&mut self, child: &Child, keys: &[Key]) -> (bool, u32) {
         let mut hasher = DefaultHasher::new();
         (child.statement, child.formats, child.context, keys).hash(&mut hasher);

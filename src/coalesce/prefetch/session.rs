@@ -1,5 +1,6 @@
-//! What one session remembers for fetching ahead, between two of its statements: key columns, answers, how far its loops
-//! went. And everything that makes it forget: one method for each, which the shell calls when it happens. Pure.
+//! What one session remembers for fetching ahead, between two of its statements: key columns, answers, how
+//! far its loops went. And everything that makes it forget: one method for each, which the shell calls when
+//! it happens. Pure.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use super::level::{Level, Place, Taken};
 use super::plan::{Order, What};
 use super::rate::Off;
 use super::same::Recent;
-use super::small::HITS_WORTH;
+use super::small::{HITS_WORTH, Whole};
 use super::table::Tables;
 use super::template::{Kind, Templates};
 use super::{Child, Episode};
@@ -36,6 +37,7 @@ pub struct Loop {
     live: u32,
     used: u64,
     unused: u64,
+    idle: u64,
     hits: u64,
 }
 
@@ -49,6 +51,8 @@ pub struct Settled {
     /// Rows that were fetched and given, and that were not; a look-up without rows counts as one.
     pub used: u64,
     pub unused: u64,
+    /// Look-ups that were fetched and never asked for.
+    pub idle: u64,
     /// Answers given from the buffer.
     pub hits: u64,
     /// The template is off from now on.
@@ -86,8 +90,9 @@ impl Session {
 
     // --- answers that come ---
 
-    /// The answer to an order by keys came: `answers` says for each of its members, in order, where its DataRow frames
-    /// stand and how many they are. Returns the first member's answer, which the client waits for.
+    /// The answer to an order by keys came: `answers` says for each of its members, in order, where its
+    /// DataRow frames stand and how many they are. Returns the first member's answer, which the client waits
+    /// for.
     pub fn file(
         &mut self,
         order: Order,
@@ -111,32 +116,23 @@ impl Session {
         self.keep(batch, own.as_deref(), now_us)
     }
 
-    /// The answer to an order for a whole table came: per key that came back its frames and their number, and what NULL
-    /// gave. Returns the answer to the look-up that the client waits for.
-    pub fn file_table(
-        &mut self,
-        order: Order,
-        taken: Taken,
-        frames: Rc<[u8]>,
-        keys: Vec<(Key, Range<usize>, u32)>,
-        absent: (Range<usize>, u32),
-        now_us: u64,
-    ) -> Option<Served> {
+    /// The answer to an order for a whole table came. Returns the answer to the look-up that the client waits
+    /// for.
+    pub fn file_table(&mut self, order: Order, taken: Taken, whole: Whole, now_us: u64) -> Option<Served> {
         let What::Table(own) = order.what else {
             return None;
         };
-        let mut batch = Batch::new(order.child, taken, order.episode, frames);
+        let mut batch = Batch::new(order.child, taken, order.episode, whole.frames);
         (batch.constants, batch.varying) = (order.constants, order.varying);
-        batch.absent = Some(Member::new(absent.0, absent.1));
-        batch.members = keys
-            .into_iter()
-            .map(|(key, at, rows)| (Box::from([key]), Member::new(at, rows)))
-            .collect::<HashMap<_, _>>();
+        batch.whole = true;
+        batch.absent = whole.others_give_none.then(Member::default);
+        let member = |(key, (at, rows))| (Box::from([key]), Member::new(at, rows));
+        batch.members = whole.keys.into_iter().map(member).collect();
         self.keep(batch, Some(&[own]), now_us)
     }
 
     /// The answer to a statement that was sent on came, and `plan` had said to keep it.
-    pub fn file_own(&mut self, kept: Kept, taken: Taken, frames: Rc<[u8]>, rows: u32) {
+    pub fn file_own(&mut self, kept: Kept, taken: Taken, frames: Rc<[u8]>, rows: u32, now_us: u64) {
         if frames.len() > ANSWER_MAX {
             return;
         }
@@ -145,7 +141,7 @@ impl Session {
         batch.constants = vec![Key::Null; kept.keys.len()].into();
         batch.varying = (0..kept.keys.len() as u16).collect();
         batch.members = HashMap::from([(kept.keys, Member::new(0..end, rows))]);
-        self.keep(batch, None, taken.sent_us);
+        self.keep(batch, None, now_us);
     }
 
     fn keep(&mut self, mut batch: Batch, own: Option<&[Key]>, now_us: u64) -> Option<Served> {
@@ -163,8 +159,8 @@ impl Session {
         served
     }
 
-    /// An order failed: the client's own statement goes to the server as it is. Returns why the template is off from now
-    /// on, if it is.
+    /// An order failed: the client's own statement goes to the server as it is. Returns why the template is
+    /// off from now on, if it is.
     pub fn failed(&mut self, order: &Order, templates: &mut Templates, now_us: u64) -> Option<Off> {
         self.loops.retain(|held| held.episode != order.episode || held.live > 0);
         templates.fail(order.episode.template, now_us)
@@ -172,7 +168,8 @@ impl Session {
 
     // --- loops ---
 
-    /// The loop of a template through a table, which begins if there is none. `step`: where it begins on the ramp.
+    /// The loop of a template through a table, which begins if there is none. `step`: where it begins on the
+    /// ramp.
     pub(super) fn enter(&mut self, template: u32, table: u32, step: usize) -> usize {
         let of = |held: &Loop| held.episode.template == template && held.table == table;
         if let Some(at) = self.loops.iter().position(of) {
@@ -185,7 +182,17 @@ impl Session {
         }
         self.serial += 1;
         let episode = Episode { template, serial: self.serial };
-        self.loops.push(Loop { episode, table, next: 0, step, live: 0, used: 0, unused: 0, hits: 0 });
+        self.loops.push(Loop {
+            episode,
+            table,
+            next: 0,
+            step,
+            live: 0,
+            used: 0,
+            unused: 0,
+            idle: 0,
+            hits: 0,
+        });
         self.loops.len() - 1
     }
 
@@ -198,6 +205,7 @@ impl Session {
             held.live = held.live.saturating_sub(1);
             held.used += gone.used;
             held.unused += gone.unused;
+            held.idle += gone.idle;
             held.hits += gone.hits;
             if gone.unused > gone.used {
                 // What is thrown away unused is fetched in small pieces from here on.
@@ -206,16 +214,16 @@ impl Session {
         }
     }
 
-    /// Tells the templates of the runs that are over: their answers are gone. `plan` does it; call it too when a unit of
-    /// work has ended.
+    /// Tells the templates of the runs that are over: their answers are gone. `plan` does it; call it too
+    /// when a unit of work has ended.
     pub fn settle(&mut self, templates: &mut Templates, now_us: u64) {
         self.collect();
         for held in &mut self.loops {
             if held.live > 0 || held.used + held.unused == 0 {
                 continue;
             }
-            let (used, unused, hits) = (held.used, held.unused, held.hits);
-            (held.used, held.unused, held.hits) = (0, 0, 0);
+            let (used, unused, idle, hits) = (held.used, held.unused, held.idle, held.hits);
+            (held.used, held.unused, held.idle, held.hits) = (0, 0, 0, 0);
             let Some(template) = templates.get(held.episode.template) else { continue };
             let (kind, shape) = (template.kind, template.child);
             let off = match kind {
@@ -227,7 +235,7 @@ impl Session {
             };
             if self.settled.len() < SETTLED_MAX {
                 let template = held.episode.template;
-                self.settled.push(Settled { template, kind, shape, used, unused, hits, off });
+                self.settled.push(Settled { template, kind, shape, used, unused, idle, hits, off });
             }
         }
         let (over, tables) = (std::mem::take(&mut self.over), &self.tables);
@@ -260,8 +268,8 @@ impl Session {
         self.buffer.drop_if(|_| true);
     }
 
-    /// The session sent what may write these tables, with all that follows from it by triggers and keys; `None`: any.
-    /// Call it when the statement is sent.
+    /// The session sent what may write these tables, with all that follows from it by triggers and keys;
+    /// `None`: any. Call it when the statement is sent.
     pub fn own_write(&mut self, tables: Option<&[u32]>) {
         match tables {
             Some(tables) => self.buffer.drop_if(|batch| batch.child.reads(tables)),
@@ -269,8 +277,8 @@ impl Session {
         }
     }
 
-    /// A statement that reads these tables (`None`: any) went to the server: what was read of them before is older than what the client
-    /// will have seen. Only where staleness is allowed does that matter.
+    /// A statement that reads these tables (`None`: any) went to the server: what was read of them before is
+    /// older than what the client will have seen. Only where staleness is allowed does that matter.
     pub fn direct_read(&mut self, tables: Option<&[u32]>) {
         let is_loose = |level| matches!(level, Level::Bounded { .. });
         let reads = |child: &Child| tables.is_none_or(|tables| child.reads(tables));
@@ -313,8 +321,8 @@ impl Session {
         self.unit_ended();
     }
 
-    /// COMMIT or ROLLBACK was answered. The key columns stay: objects are often read in one transaction and looked at in
-    /// the next.
+    /// COMMIT or ROLLBACK was answered. The key columns stay: objects are often read in one transaction and
+    /// looked at in the next.
     pub fn transaction_ended(&mut self) {
         self.buffer.drop_if(|batch| batch.taken.transaction.is_some());
         self.recent.clear();

@@ -1,29 +1,38 @@
-//! Look-ups in a table that is small enough to be read as a whole. Where the keys come from the application's own
-//! input, as in an upload, no earlier result says what will be asked next; but when a few rows of a small table were
-//! asked for one by one, all answers that the statement can give are fetched with one query. Pure.
+//! Look-ups in a table that is small enough to be read as a whole. Where the keys come from the application's
+//! own input, as in an upload, no earlier result says what will be asked next; but when a few rows of a small
+//! table were asked for one by one, all answers that the statement can give are fetched with one query. Pure.
 //!
 //! The query is the original replayed over the keys that exist, and once over NULL:
-//! `SELECT k.p1, q.* FROM (SELECT "id" FROM "s"."t" WHERE … UNION ALL SELECT NULL) AS k(p1) CROSS JOIN LATERAL (original
-//! with k.p1 in the place of its value) AS q`. Why its answers are the original's, byte for byte:
+//! `SELECT k.p1, q.* FROM (SELECT "id" FROM "s"."t" WHERE … UNION ALL SELECT NULL) AS k(p1) CROSS JOIN
+//! LATERAL (original with k.p1 in the place of its value) AS q`. Why its answers are the original's, byte for
+//! byte:
 //!
-//! 1. A key that comes back with rows: they are what the original gives for this key, made by the original's own text
-//!    in the same snapshot, in its order and form (as for every replay).
-//! 2. A value that is no key of the table: the statement uses the value only in `column = value`, which is then true of
-//!    no row, as with NULL, of which it is true of no row either. The original therefore gives what it gives for NULL:
-//!    no rows, or for a count one row with 0. That answer is fetched too.
-//! 3. A key that comes back without rows: if NULL gives no rows, the key was filtered out, and no rows are its answer;
-//!    if NULL gives rows, every key that exists gives some, so that this one does not exist, and 2 holds.
-//! 4. Whether a value is one of the keys is decided by bytes or by meaning, so the column's `=` must decide alike:
-//!    whole numbers, UUIDs, and text under a collation that is the type's own, hence deterministic. Numeric, float, time,
-//!    padded and case-blind types are not taken. A value that the server might refuse is sent to it (`is_decisive`).
+//! 1. A key that comes back with rows: they are what the original gives for this key, made by the original's
+//!    own text in the same snapshot, in its order and form (as for every replay).
+//! 2. A value that is no key of the table: the statement uses the value only in `column = value`, one of the
+//!    conditions of its WHERE that are joined by AND. That is then true of no row, as with NULL, of which it
+//!    is true of no row either, so the original gives what it gives for NULL. If that is no rows, no rows are
+//!    the answer for every key that did not come back, whether it does not exist or other conditions leave
+//!    nothing of it.
+//! 3. If NULL does give rows, as a count does, a key that did not come back is sent to the server: it need
+//!    not be one that does not exist (`HAVING count(*) = 0` gives rows for those alone).
+//! 4. Whether a value is one of the keys is decided by bytes or by meaning, so the column's `=` must decide
+//!    alike: whole numbers, UUIDs, and text under a collation that is the type's own, hence deterministic.
+//!    Numeric, float, time, padded and case-blind types are not taken. A value that the server might refuse
+//!    is sent to it (`is_decisive`).
 //!
-//! One statement sees one snapshot, so what `level` says of a fetched answer holds for those of absent keys as well: in
-//! REPEATABLE READ the answer is the transaction's own; under a fence no write to the tables can have become visible.
+//! One statement sees one snapshot, so what `level` says of a fetched answer holds for those of absent keys
+//! as well: in REPEATABLE READ the answer is the transaction's own; under a fence no write to the tables can
+//! have become visible.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::rc::Rc;
 
-use super::keys::oid;
-use crate::catalog::{Catalog, Persistence, Table, TableKind};
+use super::keys::{Key, oid};
+use crate::catalog::{Catalog, Table, TableKind};
+use crate::wire::{int16, int32, reply, server::tag};
 
 /// Rows of a table that is small, and bytes; one that is larger costs more to read than it saves.
 pub const ROWS_MAX: u32 = 1_000;
@@ -71,7 +80,8 @@ impl Not {
 }
 
 impl Small {
-    /// If the statement's value is used only in `column = value`, a condition that every row of its answer must fulfil.
+    /// For a statement whose value is used only in `column = value`, a condition of its WHERE that is joined
+    /// to the others by AND.
     ///
     /// # Errors
     /// The table does not qualify, and why.
@@ -115,11 +125,88 @@ impl Small {
             return Err(Not::Unique);
         }
         let (schema, name, column_name) = (quoted(&table.schema), quoted(&table.name), quoted(&column.name));
-        debug_assert!(matches!(table.persistence, Persistence::Permanent | Persistence::Unlogged));
         let keys = format!(
             "(SELECT {column_name} FROM {schema}.{name} WHERE {column_name} IS NOT NULL UNION ALL SELECT NULL)"
         );
         Ok(Small { value, type_oid: column.type_oid, keys: keys.into() })
+    }
+}
+
+/// One answer's place in the frames of all, and its rows.
+pub type Answer = (Range<usize>, u32);
+
+/// All answers that a statement can give by one of its values.
+pub struct Whole {
+    /// DataRow frames as the client gets them.
+    pub frames: Rc<[u8]>,
+    /// Of each key that gave rows, NULL too.
+    pub keys: Vec<(Key, Answer)>,
+    /// Every other key gives no rows; if not, what it gives is not known.
+    pub others_give_none: bool,
+}
+
+/// The answer to a query over all keys while it comes in. Each row has the key in front of the original's
+/// columns.
+#[derive(Default)]
+pub struct Answers {
+    type_oid: u32,
+    binary: bool,
+    /// DataRow frames without keys.
+    frames: Vec<u8>,
+    keys: Vec<(Key, Answer)>,
+    met: HashSet<Key>,
+}
+
+/// The answer is not what it must be, or too large to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unusable;
+
+impl Answers {
+    /// `binary`: the form in which the key comes.
+    pub fn new(small: &Small, binary: bool) -> Self {
+        Answers { type_oid: small.type_oid, binary, ..Answers::default() }
+    }
+
+    /// Takes the body of a DataRow.
+    ///
+    /// # Errors
+    /// The rows of one key do not follow each other, a key cannot be compared, the row is malformed, or it is
+    /// more than a session may keep. The answer has to be thrown away.
+    pub fn row(&mut self, body: &[u8]) -> Result<(), Unusable> {
+        let (count, rest) = int16(body).ok_or(Unusable)?;
+        let (length, rest) = int32(rest).ok_or(Unusable)?;
+        let (key, rest) = match usize::try_from(length) {
+            Ok(length) => {
+                let (cell, rest) = rest.split_at_checked(length).ok_or(Unusable)?;
+                (Key::read(self.type_oid, self.binary, cell), rest)
+            }
+            Err(_) => (Key::Null, rest),
+        };
+        let columns = count.checked_sub(1).filter(|columns| *columns >= 0).ok_or(Unusable)?;
+        let begin = self.frames.len();
+        if begin + body.len() > super::buffer::BYTES_MAX || !key.is_decisive() {
+            return Err(Unusable);
+        }
+        reply::frame(&mut self.frames, tag::DATA_ROW, |out| {
+            out.extend_from_slice(&columns.to_be_bytes());
+            out.extend_from_slice(rest);
+        });
+        let end = self.frames.len();
+        match self.keys.last_mut() {
+            Some((last, (at, rows))) if *last == key => {
+                at.end = end;
+                *rows += 1;
+            }
+            _ if !self.met.insert(key.clone()) => return Err(Unusable),
+            _ => self.keys.push((key, (begin..end, 1))),
+        }
+        Ok(())
+    }
+
+    /// All rows came.
+    pub fn finish(self) -> Whole {
+        let others_give_none = !self.met.contains(&Key::Null);
+        Whole { frames: self.frames.into(), keys: self.keys, others_give_none }
     }
 }
 
@@ -185,5 +272,58 @@ mod tests {
         assert_eq!(changed(&|table| table.columns[0].collation = Some("ci".into())), Err(Not::Type));
         assert_eq!(changed(&|table| table.indexes[0].unique = false), Err(Not::Unique));
         assert_eq!(changed(&|table| table.indexes[0].predicate = Some("x".into())), Err(Not::Unique));
+    }
+
+    fn row(key: Option<&str>, cell: &str) -> Vec<u8> {
+        let mut body = vec![0, 2];
+        match key {
+            None => body.extend_from_slice(&[0xff; 4]),
+            Some(key) => {
+                body.extend_from_slice(&(key.len() as i32).to_be_bytes());
+                body.extend_from_slice(key.as_bytes());
+            }
+        }
+        body.extend_from_slice(&(cell.len() as i32).to_be_bytes());
+        body.extend_from_slice(cell.as_bytes());
+        body
+    }
+
+    #[test]
+    fn rows_are_divided_by_their_keys() {
+        let small = Small { value: 0, type_oid: oid::INT4, keys: "".into() };
+        let mut answers = Answers::new(&small, false);
+        for (key, cell) in [(Some("3"), "a"), (Some("3"), "b"), (None, "0"), (Some("7"), "c")] {
+            answers.row(&row(key, cell)).expect("it is in order");
+        }
+        let Whole { frames, keys, others_give_none } = answers.finish();
+        let without_key = |cells: &str| {
+            let each = cells.chars().map(|cell| format!("D\0\0\0\x0b\0\x01\0\0\0\x01{cell}"));
+            each.collect::<String>().into_bytes()
+        };
+        assert_eq!(*frames, *without_key("ab0c"));
+        let expected =
+            [(Key::Integer(3), (0..24, 2)), (Key::Null, (24..36, 1)), (Key::Integer(7), (36..48, 1))];
+        assert!(keys == expected && !others_give_none);
+    }
+
+    #[test]
+    fn what_is_out_of_order_or_cannot_be_compared_is_not_used() {
+        let small = Small { value: 0, type_oid: oid::INT4, keys: "".into() };
+        let mut answers = Answers::new(&small, false);
+        assert_eq!(answers.row(&row(Some("3"), "a")), Ok(()));
+        assert_eq!(answers.row(&row(Some("4"), "a")), Ok(()));
+        assert_eq!(answers.row(&row(Some("3"), "a")), Err(Unusable));
+        assert_eq!(answers.row(b"\0\0"), Err(Unusable));
+        assert_eq!(answers.row(&row(Some("5"), &"x".repeat(1 << 20))), Err(Unusable));
+        assert!(Answers::new(&small, false).finish().others_give_none, "NULL gives no rows");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_rows_are_read(bodies: Vec<Vec<u8>>, binary: bool) {
+            let mut answers = Answers::new(&Small { value: 0, type_oid: oid::INT4, keys: "".into() }, binary);
+            let right = bodies.iter().filter(|body| answers.row(body).is_ok()).count();
+            assert!(answers.finish().keys.len() <= right);
+        }
     }
 }

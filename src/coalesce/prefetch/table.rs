@@ -1,5 +1,5 @@
-//! The key columns of a session's last results, row by row, read from the frames as they pass: what a loop over such a
-//! result will ask for. Bounded; what does not fit is not foreseen. Must not know who asks. Pure.
+//! The key columns of a session's last results, row by row, read from the frames as they pass: what a loop
+//! over such a result will ask for. Bounded; what does not fit is not foreseen. Must not know who asks. Pure.
 
 use std::collections::VecDeque;
 
@@ -140,7 +140,8 @@ impl Table {
         columns.iter().map(|column| row.get(self.columns.binary_search(column).ok()?)).collect()
     }
 
-    /// The first row from `from` on in which these columns have these values; failing that, the first before it.
+    /// The first row from `from` on in which these columns have these values; failing that, the first before
+    /// it.
     pub fn find(&self, columns: &[u16], keys: &[&Key], from: usize) -> Option<usize> {
         let places: Option<Vec<usize>> =
             columns.iter().map(|column| self.columns.binary_search(column).ok()).collect();

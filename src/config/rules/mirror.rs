@@ -4,11 +4,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::coalesce::Coalesce;
 use super::defaults::pgweir_schema;
 use crate::config::human::{Human, Size};
 
-/// The rules of pgweir. A file in the folder of rules has one or more of these sections; each section stands in
-/// one file only. Unknown keys are mistakes. Relative paths start at the folder of pgweir.yaml.
+/// The rules of pgweir. A file in the folder of rules has one or more of these sections; each section stands
+/// in one file only. Unknown keys are mistakes. Relative paths start at the folder of pgweir.yaml.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "rules of pgweir")]
@@ -19,6 +20,8 @@ pub struct RuleFile {
     pub slow_log: SlowLog,
     /// Loops of statements that one statement could replace.
     pub nplus1: NPlusOne,
+    /// Look-ups that are answered together, or from what was fetched ahead.
+    pub coalesce: Coalesce,
 }
 
 /// What is observed of statements, and where it is kept.

@@ -1,6 +1,7 @@
 //! The rule files: what the capabilities may do and from when on. Read as strictly as pgweir.yaml, and gathered
 //! from the types that the rooms own. Knows files, but nothing that runs.
 
+mod coalesce;
 mod defaults;
 mod mirror;
 mod resolve;
@@ -171,6 +172,7 @@ impl Reader<'_> {
                 }
                 "slow_log" => self.rules.slow_log = rules.slow_log.clone(),
                 "nplus1" => self.rules.nplus1 = rules.nplus1.clone(),
+                "coalesce" => self.rules.coalesce = rules.coalesce.clone(),
                 _ => continue,
             }
             self.homes.insert(name.to_owned(), path.to_owned());

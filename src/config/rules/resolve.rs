@@ -21,7 +21,7 @@ pub fn resolve(file: &RuleFile, context: &mut Context<'_>) -> Rules {
         probe: probe(context, &file.observe.probe),
         slow_log: slow_log(context, &file.slow_log),
         nplus1: nplus1(context, &file.nplus1),
-        coalesce: Default::default(),
+        coalesce: super::coalesce::resolve(context, &file.coalesce),
     }
 }
 
@@ -155,7 +155,7 @@ fn mode(mode: mirror::ExplainMode) -> ExplainMode {
 }
 
 /// A fingerprint as reports print it.
-fn shape(context: &mut Context<'_>, path: &[&str], text: Option<&str>) -> Option<u64> {
+pub(super) fn shape(context: &mut Context<'_>, path: &[&str], text: Option<&str>) -> Option<u64> {
     let text = text?;
     let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = u64::from_str_radix(text, 16).ok().filter(|_| digits);

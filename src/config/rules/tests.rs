@@ -6,6 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::coalesce::prefetch::level::Level;
+use crate::coalesce::settings::Insert;
 use crate::config::tests::{SMALL, load_in};
 use crate::config::{rules_schema_text, yaml};
 use crate::observe::StatePlace;
@@ -32,7 +34,10 @@ fn good(text: &str) -> Rules {
 /// A file with one mistake, and how its line starts.
 const MISTAKES: &[(&str, &str)] = &[
     ("slow_logs: {}\n", "a.yaml:1:1: slow_logs: unknown key; did you mean slow_log?"),
-    ("colour: {}\n", "a.yaml:1:1: colour: unknown key; the keys here are nplus1, observe, slow_log"),
+    (
+        "colour: {}\n",
+        "a.yaml:1:1: colour: unknown key; the keys here are coalesce, nplus1, observe, slow_log",
+    ),
     ("observe:\n  enable: true\n", "a.yaml:2:3: observe.enable: unknown key; did you mean enabled?"),
     ("observe: {enabled: 1}\n", "a.yaml:1:20: observe.enabled: expected true or false, found a number"),
     ("observe: {shapes: 5}\n", "a.yaml:1:19: observe.shapes: expected a whole number from 100"),
@@ -89,6 +94,35 @@ const MISTAKES: &[(&str, &str)] = &[
         "nplus1: {silence: [{table: a, shape: 00000000000000ff}]}\n",
         "a.yaml:1:20: nplus1.silence.0: expected exactly one of",
     ),
+    ("coalesce: {enable: true}\n", "a.yaml:1:12: coalesce.enable: unknown key; did you mean enabled?"),
+    (
+        "coalesce: {default: {level: fensed}}\n",
+        "a.yaml:1:29: coalesce.default.level: expected one of off, strict, fenced, bounded: {…}; did you mean fenced?",
+    ),
+    ("coalesce: {default: fenced}\n", "a.yaml:1:21: coalesce.default: expected a mapping"),
+    ("coalesce: {tables: {a: {}}}\n", "a.yaml:1:21: coalesce.tables.a: the key level is missing"),
+    (
+        "coalesce: {tables: {a: {level: {bounded: {}}}}}\n",
+        "a.yaml:1:33: coalesce.tables.a.level.bounded: the key max_staleness_ms is missing",
+    ),
+    (
+        "coalesce: {tables: {a: {level: {bounded: {max_staleness_ms: 5000}}}}}\n",
+        "a.yaml:1:61: coalesce.tables.a.level.bounded.max_staleness_ms: expected a whole number from 1 to 1000",
+    ),
+    (
+        "coalesce: {tables: {a: {level: {}}}}\n",
+        "a.yaml:1:32: coalesce.tables.a.level: the key bounded is missing",
+    ),
+    (
+        "coalesce: {tables: {a.b.c: {level: strict}}}\n",
+        "a.yaml:1:21: coalesce.tables.a.b.c: expected a table's",
+    ),
+    ("coalesce: {shapes: {abc: {level: off}}}\n", "a.yaml:1:21: coalesce.shapes.abc: expected 16 hex"),
+    (
+        "coalesce: {insert: merge}\n",
+        "a.yaml:1:20: coalesce.insert: expected one of off, merged, grouped, deferred",
+    ),
+    ("coalesce: {serializable: 1}\n", "a.yaml:1:26: coalesce.serializable: expected true or false"),
     ("- 1\n", "a.yaml:1:1: expected a mapping"),
     ("observe: {\n", "a.yaml:1:10: "),
 ];
@@ -106,9 +140,9 @@ proptest! {
     /// Values of every kind in every place: never a panic, and never rules beside mistakes.
     #[test]
     fn no_tree_panics(
-        section in "(observe|slow_log|nplus1|x)",
-        key in "(state|probe|rules|explain|file|silence|lines_per_minute|over|gap|enabled|shapes)",
-        inner in "(file|every|user|path|max_size|mode|shape|table|finding|p99|never)",
+        section in "(observe|slow_log|nplus1|coalesce|x)",
+        key in "(state|probe|rules|explain|file|silence|lines_per_minute|over|gap|enabled|shapes|default|tables|insert)",
+        inner in "(file|every|user|path|max_size|mode|shape|table|finding|p99|never|level)",
         value in "(~|1|-1|1\\.5|true|text|''|\\[\\]|\\[~\\]|\\{\\}|\\[\\{shape: 1\\}\\]|\\{a: 1\\}|5s|1MB)",
     ) {
         for text in [
@@ -180,6 +214,23 @@ fn rules_become_the_rooms_settings() {
         rules.nplus1.silence,
         [Silence::Finding("np-0123abcd".to_owned()), Silence::Shape(255), Silence::Table("t".to_owned())]
     );
+    let coalesce = good(
+        "coalesce: {insert: deferred, serializable: true, default: {level: off}, tables: {public.a: {level: fenced}, \
+         b: {level: {bounded: {max_staleness_ms: 200}}}}, shapes: {00000000000000ff: {level: strict}}}\n",
+    )
+    .coalesce;
+    let expected = CoalesceSettings {
+        enabled: true,
+        default: None,
+        serializable: true,
+        insert: Insert::Deferred,
+        tables: BTreeMap::from([
+            ("public.a".to_owned(), Some(Level::Fenced)),
+            ("b".to_owned(), Some(Level::Bounded { max_staleness_ms: 200 })),
+        ]),
+        shapes: BTreeMap::from([(255, Some(Level::Strict))]),
+    };
+    assert_eq!(coalesce, expected);
     let on = good("observe: {parameters: true}\n");
     assert!(on.wants_values() && on.thresholds() == Some(Thresholds::default()));
     assert!(good("slow_log: {parameters: true}\n").wants_values());
@@ -192,13 +243,13 @@ fn the_shipped_rules_are_the_defaults() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let rules = load_rules(&shipped, Path::new("")).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     assert_eq!(rules, Rules::default());
-    assert_eq!(files(&shipped).len(), 3);
+    assert_eq!(files(&shipped).len(), 4);
 
     let mut full = String::new();
     for file in files(&shipped) {
         let text = std::fs::read_to_string(file).unwrap();
         // An empty list makes way for the example of one.
-        let lines = text.lines().filter(|line| !line.ends_with(": []"));
+        let lines = text.lines().filter(|line| !line.ends_with(": []") && !line.ends_with(": {}"));
         for line in lines {
             let off = line.trim_start();
             let line = if off.starts_with('#') && !off.starts_with("# ") {
@@ -212,6 +263,7 @@ fn the_shipped_rules_are_the_defaults() {
     }
     let rules = good(&full);
     assert_eq!((rules.slow_log.rules.len(), rules.nplus1.silence.len()), (3, 2 + 1));
+    assert_eq!((rules.coalesce.tables.len(), rules.coalesce.shapes.len()), (2, 1));
     let file = rules.slow_log.file.unwrap();
     assert_eq!((file.max_size, file.keep), (64 << 20, 5));
 
@@ -246,7 +298,9 @@ fn the_shipped_schema_is_the_generated_one() {
 #[test]
 fn every_key_is_in_the_handbook() {
     let handbook = include_str!("../../../rules/README.md");
-    for (section, schema) in [("Observe", "observe"), ("SlowLog", "slow_log"), ("NPlusOne", "nplus1")] {
+    for (section, schema) in
+        [("Observe", "observe"), ("SlowLog", "slow_log"), ("NPlusOne", "nplus1"), ("Coalesce", "coalesce")]
+    {
         let keys = schema::rules()["$defs"][section]["properties"].clone();
         for key in keys.as_object().unwrap().keys() {
             assert!(handbook.contains(&format!("`{key}")), "{schema}.{key} is not in rules/README.md");

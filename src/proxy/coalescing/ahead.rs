@@ -1,12 +1,11 @@
 //! What one session has fetched ahead, beside what `coalesce` remembers for it: where it stands, and what its fences
 //! looked like. Made when a session first does something that may be kept.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::coalesce::fence::Stamp;
 use crate::coalesce::prefetch::buffer::Budget;
-use crate::coalesce::prefetch::level::{Isolation, Place, Transaction};
+use crate::coalesce::prefetch::level::{Holds, Isolation, Place, Transaction};
 use crate::coalesce::prefetch::session::Session;
 use crate::coalesce::prefetch::table::Fields;
 use crate::coalesce::writes::WriteSet;
@@ -16,13 +15,8 @@ use crate::sql::Traits;
 use crate::sql::kind::Kind;
 use crate::wire::server::TxStatus;
 
-/// Looks of a fence that are kept; a session holds fewer batches.
-const STAMPS_MAX: usize = 128;
-
 pub struct Ahead {
     pub session: Session,
-    stamps: VecDeque<(u64, Stamp)>,
-    epochs: u64,
     /// The number of the open transaction, and the isolation that its BEGIN named.
     transaction: Option<(u64, Option<Isolation>)>,
     transactions: u64,
@@ -30,13 +24,7 @@ pub struct Ahead {
 
 impl Ahead {
     pub fn new(budget: Rc<Budget>) -> Self {
-        Ahead {
-            session: Session::new(budget),
-            stamps: VecDeque::new(),
-            epochs: 0,
-            transaction: None,
-            transactions: 0,
-        }
+        Ahead { session: Session::new(budget), transaction: None, transactions: 0 }
     }
 
     /// Where the next statement stands; `default` is the isolation of transactions that name none, if it is known.
@@ -50,29 +38,6 @@ impl Ahead {
             }
             _ => None,
         }
-    }
-
-    /// Keeps how a fence looks before a query is sent. `None`: a write is open.
-    pub fn stamp(&mut self, fence: Option<&SharedFence>, tables: &[u32]) -> Option<u64> {
-        let Some(fence) = fence else {
-            return Some(0);
-        };
-        let stamp = fence.stamp(tables)?;
-        self.epochs += 1;
-        if self.stamps.len() >= STAMPS_MAX {
-            self.stamps.pop_front();
-        }
-        self.stamps.push_back((self.epochs, stamp));
-        Some(self.epochs)
-    }
-
-    /// Gives the looks of the fence away for the time of a decision.
-    pub fn lend_stamps(&mut self) -> VecDeque<(u64, Stamp)> {
-        std::mem::take(&mut self.stamps)
-    }
-
-    pub fn return_stamps(&mut self, stamps: VecDeque<(u64, Stamp)>) {
-        self.stamps = stamps;
     }
 
     // --- what makes it forget ---
@@ -131,6 +96,13 @@ impl Ahead {
             self.session.transaction_ended();
         }
     }
+}
+
+/// How the fence of these tables looks before a query is sent: whether it holds, whenever that is asked. `None`: a write
+/// is open.
+pub fn look_at(fence: &Arc<SharedFence>, tables: &[u32]) -> Option<Holds> {
+    let (stamp, fence) = (fence.stamp(tables)?, fence.clone());
+    Some(Rc::new(move || fence.holds(&stamp)))
 }
 
 /// What a BEGIN says of isolation. `None`: nothing.

@@ -24,14 +24,7 @@ pub struct Read<'a> {
 
 pub fn of(line: &Line, described: &Described, read: &Read<'_>, settings: &CoalesceSettings) -> Child {
     let shape = line.site.shape.fingerprint;
-    let names: Option<Vec<String>> = read.tables.map(|tables| {
-        let named = tables.iter().filter_map(|&oid| read.catalog.table_by_oid(oid));
-        named.map(|table| format!("{}.{}", table.schema, table.name)).collect()
-    });
-    let level = match &names {
-        Some(names) => settings.level(shape, names.iter().map(String::as_str)),
-        None => Level::Strict,
-    };
+    let level = read.tables.and_then(|tables| level(settings, shape, tables, read.catalog));
     let slots = slots(line, read);
     let small = read.facts.and_then(|facts| small(facts, line, read, &slots));
     Child {
@@ -43,10 +36,16 @@ pub fn of(line: &Line, described: &Described, read: &Read<'_>, settings: &Coales
         types: column_types(&described.row),
         result_formats: codes(&line.formats),
         tables: read.tables.unwrap_or_default().into(),
-        level,
+        level: level.unwrap_or_default(),
         serializable: settings.serializable,
         small,
     }
+}
+
+/// What the rules say of a shape that depends on these tables; `None`: to leave it alone.
+pub fn level(settings: &CoalesceSettings, shape: u64, tables: &[Oid], catalog: &Catalog) -> Option<Level> {
+    let named = tables.iter().filter_map(|&oid| catalog.table_by_oid(oid));
+    settings.level(shape, named.map(|table| (&*table.schema, &*table.name)))
 }
 
 /// Of each value: its type, and whether only what it means matters.

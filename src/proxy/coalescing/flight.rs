@@ -95,18 +95,23 @@ async fn fly(lines: Rc<Lines>, line: Rc<Line>, worker: Rc<Worker>, pool: Rc<Pool
                             shape = &*line.site.shape.text,
                             "look-ups are no faster together than alone"
                         );
+                        let why = "asking for them together took longer than one by one";
+                        lines.tell(&line.site.shape, None, Some(why.to_owned()));
                         line.close(worker.clock.us() + SLOW_US);
                     }
                 }
+                line.site.counts.batch(hold.boarded.members.len() as u64);
                 hold.distribute(&plan, &line, departed_us, server_us);
                 lease = Some(held);
             }
             Ok(false) => {
+                line.site.counts.fall_back("failed");
                 line.close(worker.clock.us() + CLOSED_US);
                 hold.send_alone();
                 lease = Some(held);
             }
             Err(error) => {
+                line.site.counts.fall_back("lost");
                 tracing::debug!("a flight was lost, its members ask for themselves: {error}");
                 hold.send_alone();
                 // The lease is dropped, and with it the server.

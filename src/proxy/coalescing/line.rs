@@ -30,8 +30,7 @@ pub struct Line {
     pub site: Rc<Site>,
     key: Box<[u8]>,
     pub varying: u32,
-    /// Of the parameters and of the result, as a Bind has them; empty: simple queries.
-    pub parameters: Box<[u8]>,
+    /// Of the result, as a Bind has them; empty: simple queries.
     pub formats: Box<[u8]>,
     pub baggage: Rc<Baggage>,
     stage: RefCell<Stage>,
@@ -153,7 +152,6 @@ impl Line {
             site,
             key: kind.key.into(),
             varying: kind.varying,
-            parameters: kind.values.parameters.as_slice().into(),
             formats: kind.values.formats.as_slice().into(),
             baggage,
             stage: RefCell::new(Stage::Surveyed),

@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::ahead::look_at;
 use super::fetch::{Fetched, Wanted, fetch};
 use super::line::Line;
 use super::site::Kind as LineKind;
 use super::survey::{self, Plan};
 use crate::coalesce::prefetch::buffer::Served;
 use crate::coalesce::prefetch::keys::{Form, Value as KeyValue};
-use crate::coalesce::prefetch::level::{Level, Place, Taken};
+use crate::coalesce::prefetch::level::{Place, Taken};
 use crate::coalesce::prefetch::plan::{self, Order, World};
 use crate::net::send::send;
 use crate::pool::server::{BackendKey, ServerError};
@@ -123,22 +124,26 @@ impl Drive {
         };
         let decision = {
             let Some(ahead) = &mut self.ahead else { return Ok(None) };
-            let (stamps, fence) = (ahead.lend_stamps(), self.lines.fence());
-            let is_intact = |_: &[u32], epoch: u64| {
-                let stamp = stamps.iter().find(|(of, _)| *of == epoch);
-                stamp.is_some_and(|(_, stamp)| fence.as_ref().is_some_and(|fence| fence.holds(stamp)))
+            let fence = self.lines.fence();
+            let is_calm = |tables: &[u32]| {
+                fence.as_ref().is_some_and(|fence| tables.iter().all(|&table| fence.is_calm(table)))
             };
             let ask = plan::Ask { child: &plan.child, values: &keys, place: *place, keys_max: KEYS_MAX };
             let mut templates = self.lines.templates.borrow_mut();
-            let mut world = World { templates: &mut templates, watch: &self.watch, is_intact: &is_intact };
+            let mut world = World { templates: &mut templates, watch: &self.watch, is_calm: &is_calm };
             let decision = plan::plan(&mut ahead.session, &ask, &mut world);
-            ahead.return_stamps(stamps);
             decision
         };
         drop(scratch);
         match decision {
-            plan::Plan::Forward { .. } => Ok(None),
+            plan::Plan::Forward { why, .. } => {
+                if why != plan::Why::Alone {
+                    line.site.counts.fall_back(why.label());
+                }
+                Ok(None)
+            }
             plan::Plan::Serve(served) => {
+                line.site.counts.serve(served.age_us);
                 self.serve(&lookup, (&line, &plan), &served, 0, cx)?;
                 Ok(Some(Looked::Answered))
             }
@@ -154,23 +159,20 @@ impl Drive {
         orders: Vec<Order>,
         place: &Place,
     ) -> Option<Looked> {
-        let ahead = self.ahead.as_mut()?;
         let fence = self.lines.fence();
         let (mut wanted, mut taken) = (Vec::new(), Vec::new());
         for (at, order) in orders.into_iter().enumerate() {
             let varying = order.varying.iter().fold(0, |bits, &value| bits | 1 << value);
             let found = self.lines.of_child(&order.child, varying);
-            let found = found.and_then(|line| line.plan().map(|plan| (line, plan)));
-            let fenced = order.child.level == Level::Fenced && !place.is_fixed();
-            let epoch = ahead.stamp(fence.as_deref().filter(|_| fenced), &order.child.tables);
-            match (found, epoch) {
-                (Some((line, plan)), Some(epoch)) => {
-                    taken.push(Taken { sent_us: place.now_us, epoch, transaction: place.serial() });
+            let fence = fence.as_ref().and_then(|fence| look_at(fence, &order.child.tables));
+            match found.and_then(|line| line.plan().map(|plan| (line, plan))) {
+                Some((line, plan)) => {
+                    taken.push(Taken { sent_us: place.now_us, fence, transaction: place.serial() });
                     wanted.push(Wanted { order, line, plan });
                 }
-                // A write is open, or it is not known how to ask: the look-up itself goes its usual way.
-                _ if at == 0 => return None,
-                _ => {}
+                // It is not known how to ask: the look-up itself goes its usual way.
+                None if at == 0 => return None,
+                None => {}
             }
         }
         let own = place.transaction.is_some();
@@ -208,10 +210,16 @@ impl Drive {
         let now = self.worker.clock.us();
         let mut own = None;
         if let Some(ahead) = &mut self.ahead {
-            for (brought, taken) in fetched.brought.into_iter().zip(&fetching.taken) {
+            for (brought, taken) in fetched.brought.into_iter().zip(fetching.taken) {
                 match brought.answer {
                     Some((frames, answers)) => {
-                        let served = ahead.session.file(brought.order, *taken, frames, &answers, now);
+                        let asked = u64::from(own.is_none());
+                        let counts = self.lines.counts_of(brought.order.child.shape);
+                        counts.iter().for_each(|counts| {
+                            counts.batch(asked);
+                            counts.prefetch((answers.len() as u64).saturating_sub(asked));
+                        });
+                        let served = ahead.session.file(brought.order, taken, frames, &answers, now);
                         own = own.or(served);
                     }
                     None => {

@@ -24,13 +24,14 @@ use std::sync::Arc;
 
 use super::worker::Worker;
 use crate::coalesce::prefetch::Child;
-use crate::coalesce::prefetch::level::Isolation;
+use crate::coalesce::prefetch::level::{Isolation, Level};
 use crate::coalesce::prefetch::template::Templates;
 use crate::coalesce::settings::CoalesceSettings;
 use crate::coalesce::writes::WriteSet;
+use crate::observe::coalescing::{Entry, Key, Status};
 use crate::observe::fences::SharedFence;
 use crate::pool::lend::Pool;
-use crate::pool::shape::Shapes;
+use crate::pool::shape::{Shape, Shapes};
 use crate::pool::template::Site as SiteId;
 use crate::session::lookup::{Lookup, Values};
 
@@ -58,6 +59,7 @@ pub struct Lines {
     isolation: Cell<Option<Isolation>>,
     /// Which look-ups follow which results.
     templates: RefCell<Templates>,
+    counts: RefCell<HashMap<u64, Arc<Entry>, foldhash::fast::RandomState>>,
     sites: RefCell<HashMap<SiteId, Rc<Site>, foldhash::fast::RandomState>>,
     /// Open lines by the look-ups that they are for.
     children: RefCell<HashMap<ChildId, Weak<Line>, foldhash::fast::RandomState>>,
@@ -76,6 +78,7 @@ impl Lines {
             writes: KnownWrites::default(),
             isolation: Cell::default(),
             templates: RefCell::default(),
+            counts: RefCell::default(),
             sites: RefCell::default(),
             children: RefCell::default(),
         });
@@ -104,7 +107,7 @@ impl Lines {
 
     /// Whether answers may be kept beyond fixed snapshots.
     pub(super) fn keeps(&self) -> bool {
-        self.settings.borrow().keeps()
+        self.settings.borrow().remembers()
     }
 
     /// Of transactions that name none; `None`: not known.
@@ -131,9 +134,41 @@ impl Lines {
             // Those in use come back at once, and learn anew.
             sites.clear();
         }
-        let site = Rc::new(Site::new(lookup, input, values));
+        let site = Rc::new(Site::new(lookup, input, values, self.counts(&lookup.shape)));
         sites.insert(lookup.site, site.clone());
         site
+    }
+
+    /// Where this worker counts what becomes of a shape.
+    fn counts(&self, shape: &Shape) -> Arc<Entry> {
+        if let Some(known) = self.counts.borrow().get(&shape.fingerprint) {
+            return known.clone();
+        }
+        let entry = match (self.worker.upgrade(), self.pool.upgrade()) {
+            (Some(worker), Some(pool)) => {
+                let key = Key { database: pool.database.as_str().into(), fingerprint: shape.fingerprint };
+                worker.hub.registry.coalescing.enter(key, &Arc::from(&*shape.text))
+            }
+            _ => Arc::default(),
+        };
+        let mut counts = self.counts.borrow_mut();
+        if counts.len() < SITES_MAX {
+            counts.insert(shape.fingerprint, entry.clone());
+        }
+        entry
+    }
+
+    fn counts_of(&self, fingerprint: u64) -> Option<Arc<Entry>> {
+        self.counts.borrow().get(&fingerprint).cloned()
+    }
+
+    /// Says how a shape stands at present.
+    fn tell(&self, shape: &Shape, level: Option<Level>, off: Option<String>) {
+        if let (Some(worker), Some(pool)) = (self.worker.upgrade(), self.pool.upgrade()) {
+            let key = Key { database: pool.database.as_str().into(), fingerprint: shape.fingerprint };
+            let level = level.map_or("off", Level::label);
+            worker.hub.registry.coalescing.set_status(&key, Status { level, off });
+        }
     }
 
     /// The line for such look-ups with these values varying, if one is open.

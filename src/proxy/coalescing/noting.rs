@@ -36,6 +36,18 @@ impl Drive {
         };
         ahead.session.unit_ended();
         ahead.session.settle(&mut self.lines.templates.borrow_mut(), self.worker.clock.us());
+        for run in ahead.session.settled() {
+            if let Some(counts) = self.lines.counts_of(run.shape) {
+                counts.waste(run.unused, run.unused);
+            }
+            if let Some(off) = run.off {
+                tracing::info!(
+                    shape = format!("{:016x}", run.shape),
+                    "fetched ahead no more: {}",
+                    off.label()
+                );
+            }
+        }
         if self.session.status() == TxStatus::Idle && self.fetching.is_none() {
             self.ahead = None;
         }

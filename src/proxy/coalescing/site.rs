@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::line::{Line, push_value};
+use crate::observe::coalescing::Entry;
 use crate::pool::baggage::Baggage;
 use crate::pool::clock::Clock;
 use crate::pool::shape::Shape;
@@ -41,6 +43,8 @@ pub struct Site {
     pub varied: Cell<u32>,
     pub first: RefCell<Vec<Box<[u8]>>>,
     lines: RefCell<Vec<Rc<Line>>>,
+    /// Where is counted what became of its look-ups.
+    pub counts: Arc<Entry>,
     /// Result formats that were met, and their numbers.
     formats: RefCell<VecDeque<(Box<[u8]>, u32)>>,
     /// Who waits for the last one alone to land.
@@ -48,7 +52,7 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn new(lookup: &Lookup, input: &[u8], values: &Values) -> Self {
+    pub fn new(lookup: &Lookup, input: &[u8], values: &Values, counts: Arc<Entry>) -> Self {
         let (start, end) = lookup.text;
         let literal = |value: &&Value| matches!(value.kind, ValueKind::Integer | ValueKind::String);
         let move_to_text =
@@ -66,6 +70,7 @@ impl Site {
             varied: Cell::new(0),
             first: RefCell::new(first.collect()),
             lines: RefCell::default(),
+            counts,
             formats: RefCell::default(),
             waiting: RefCell::default(),
         }

@@ -82,10 +82,12 @@ pub fn start(lines: &Rc<Lines>, line: &Rc<Line>) {
             Ok(plan) => {
                 let plan = plan.good_until(now + GOOD_US);
                 tracing::debug!(shape = &*line.site.shape.text, "look-ups are asked together from now on");
+                lines.tell(&line.site.shape, Some(plan.child.level), None);
                 line.open(plan);
             }
             Err(Why::Refused(why)) => {
                 tracing::debug!(shape = &*line.site.shape.text, "look-ups are not asked together: {why}");
+                lines.tell(&line.site.shape, None, Some(why));
                 line.close(now + REFUSED_US);
             }
             Err(Why::Unknown(why)) => {
@@ -119,7 +121,13 @@ async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<P
     let mut path: Vec<String> = settings.map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
     let isolation = if path.is_empty() { String::new() } else { path.remove(0) };
     lines.isolation.set(isolation_named(&isolation));
-    let judged = judge(line, &facts, &catalog, path).await.map_err(Why::Refused);
+    let judged = judge(line, &facts, &catalog, path).await.map_err(Why::Refused).and_then(|judged| {
+        let (shape, settings) = (line.site.shape.fingerprint, lines.settings.borrow());
+        match child::level(&settings, shape, &judged.together.tables, &catalog) {
+            Some(_) => Ok(judged),
+            None => Err(Why::Refused("a rule leaves it alone".to_owned())),
+        }
+    });
     let plan = match judged
         .and_then(|judged| Ok((probe_of(line, &judged.together).map_err(Why::Refused)?, judged)))
     {
