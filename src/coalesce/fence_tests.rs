@@ -61,7 +61,7 @@ impl Counters for Cells {
 // So few that what has to meet does meet.
 const TABLES: usize = 2;
 const CONNECTIONS: usize = 2;
-const BUFFERS: usize = 1;
+const BUFFERS: usize = 2;
 
 fn oid(table: usize) -> Oid {
     16_384 + 7 * table as Oid

@@ -9,6 +9,7 @@
 
 mod broken;
 mod client;
+mod fenced;
 mod history;
 mod linear;
 mod lists;
@@ -28,9 +29,10 @@ use pgweir::pool::settings::{PoolMode, ServerAddress};
 
 use crate::cluster::{TestDatabase, batch};
 use crate::pgweir::{Pgweir, pool};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, wait_for};
 use broken::{Broken, Kind as Mistake};
-use client::Target;
+use client::{Client, Clock, Front, Outcome, Statement, Style, Target};
+use fenced::{Fenced, Omit};
 use history::{End, Isolation, Kind, LEVELS, Txn};
 
 /// How long each part takes.
@@ -41,7 +43,7 @@ struct Slice {
 }
 
 const SHORT: Slice =
-    Slice { transactions: Duration::from_millis(700), registers: Duration::from_millis(900), rounds: 1_000 };
+    Slice { transactions: Duration::from_millis(500), registers: Duration::from_millis(600), rounds: 800 };
 
 /// Keys that no other run of this process has used.
 fn fresh_keys() -> u64 {
@@ -66,10 +68,10 @@ fn transactions(
     direct: Option<&Target>,
     (kind, isolation): (Kind, Isolation),
     lasts: Duration,
-    broken: Option<Arc<Broken>>,
+    front: Front,
 ) -> Vec<Txn> {
     let first_key = fresh_keys();
-    let plan = transactions::Plan { target, direct, kind, isolation, clients: 8, lasts, broken, first_key };
+    let plan = transactions::Plan { target, direct, kind, isolation, clients: 8, lasts, front, first_key };
     transactions::run(&plan).0
 }
 
@@ -92,7 +94,8 @@ fn prove(name: &str, target: &Target, direct: &Target, slice: &Slice) {
     let mut all: BTreeMap<String, usize> = BTreeMap::new();
     for kind in [Kind::Lists, Kind::Registers] {
         for isolation in LEVELS {
-            let txns = transactions(target, Some(direct), (kind, isolation), slice.transactions, None);
+            let txns =
+                transactions(target, Some(direct), (kind, isolation), slice.transactions, Front::Nothing);
             let (begun, ends) = (Instant::now(), ends(&txns));
             let faults = history::faults(kind, isolation, &txns);
             println!("{name} {kind:?} {isolation:?}: {ends:?}, judged in {:?}", begun.elapsed());
@@ -105,8 +108,10 @@ fn prove(name: &str, target: &Target, direct: &Target, slice: &Slice) {
         assert!(all.contains_key(fault), "{name}: no transaction met {fault}: {all:?}");
     }
     for direct in [None, Some(direct)] {
-        let (broken, first_key) = (None, fresh_keys());
-        let plan = linear::Plan { target, direct, clients: 12, lasts: slice.registers, broken, first_key };
+        let (front, first_key) = (Front::Nothing, fresh_keys());
+        let pause = Duration::from_millis(1);
+        let lasts = slice.registers;
+        let plan = linear::Plan { target, direct, clients: 12, lasts, pause, abandons: 20, front, first_key };
         let (count, faults) = linear::run(&plan);
         println!("{name} registers: {count} operations");
         assert!(faults.is_empty(), "{name}:\n{}", faults.join("\n"));
@@ -116,12 +121,15 @@ fn prove(name: &str, target: &Target, direct: &Target, slice: &Slice) {
 }
 
 fn read_your_writes(name: &str, target: &Target, rounds: u64) {
-    let key = fresh_keys();
-    let report = own_writes::run(&own_writes::Plan { target, rounds, readers: 3, broken: None, key });
+    let report = own_writes(target, rounds, Front::Nothing, false);
     println!("{name} read-your-writes: {report:?}");
     assert_eq!((report.stale, report.first), (0, None), "{name}");
     assert_eq!(report.rounds, rounds);
     assert!(report.beside > rounds / 4, "{name}: nothing was under way meanwhile");
+}
+
+fn own_writes(target: &Target, rounds: u64, front: Front, stop_at_first: bool) -> own_writes::Report {
+    own_writes::run(&own_writes::Plan { target, rounds, readers: 3, front, key: fresh_keys(), stop_at_first })
 }
 
 /// A pgweir in transaction mode with fewer servers than the workloads have clients.
@@ -157,10 +165,7 @@ fn pgweir_passes_with_a_slow_and_uneven_network() {
     });
     let target = Target::parse(&weir.url(database.name()));
     read_your_writes("relay", &target, 200);
-    let (broken, first_key) = (None, fresh_keys());
-    let lasts = Duration::from_secs(1);
-    let plan = linear::Plan { target: &target, direct: None, clients: 12, lasts, broken, first_key };
-    let (count, faults) = linear::run(&plan);
+    let (count, faults) = registers(&target, None, 1_000, Front::Nothing);
     assert!(faults.is_empty() && count > 200, "{count} operations: {}", faults.join("\n"));
 }
 
@@ -186,7 +191,7 @@ fn stale_reads_in_transactions_are_caught() {
     let some = Duration::from_millis(300);
     for kind in [Kind::Lists, Kind::Registers] {
         for isolation in LEVELS {
-            let run = || transactions(&target, None, (kind, isolation), some, Some(Broken::stale()));
+            let run = || transactions(&target, None, (kind, isolation), some, Front::Broken(Broken::stale()));
             // In READ COMMITTED two statements may see two states: there it takes the question for each statement.
             if isolation != Isolation::ReadCommitted {
                 let what = format!("anomalies, {kind:?} {isolation:?}");
@@ -207,25 +212,96 @@ fn stale_registers_and_own_writes_are_caught() {
     let target = Target::parse(&database.url());
     let in_flight = || Broken::new(Mistake::JoinsInFlight);
     for (what, broken) in [("stale", Broken::stale()), ("joins in flight", in_flight())] {
+        until_caught(what, || registers(&target, None, 300, Front::Broken(broken.clone())).1);
         until_caught(what, || {
-            let (broken, first_key) = (Some(broken.clone()), fresh_keys());
-            let lasts = Duration::from_millis(300);
-            linear::run(&linear::Plan {
-                target: &target,
-                direct: None,
-                clients: 12,
-                lasts,
-                broken,
-                first_key,
-            })
-            .1
+            let report = own_writes(&target, 1_000, Front::Broken(broken.clone()), true);
+            report.first.into_iter().collect()
         });
-        until_caught(what, || {
-            let (broken, key) = (Some(broken.clone()), fresh_keys());
-            own_writes::run(&own_writes::Plan { target: &target, rounds: 1_000, readers: 3, broken, key })
-                .first
-                .into_iter()
-                .collect()
+    }
+}
+
+fn registers(target: &Target, direct: Option<&Target>, ms: u64, front: Front) -> (usize, Vec<String>) {
+    let (lasts, pause) = (Duration::from_millis(ms), Duration::from_millis(10));
+    let (abandons, first_key) = (50, fresh_keys());
+    linear::run(&linear::Plan { target, direct, clients: 12, lasts, pause, abandons, front, first_key })
+}
+
+// --- pgweir's fence before a real PostgreSQL ---
+
+#[test]
+fn a_cache_behind_the_fence_is_never_stale() {
+    let database = database("proof_fence");
+    let direct = Target::parse(&database.url());
+    let fenced = Fenced::new(&database, Omit::Nothing);
+    let front = || Front::Fenced(fenced.clone());
+    fenced.while_settling(|| {
+        let (count, faults) = registers(&direct, Some(&direct), 1_500, front());
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+        println!("behind the fence: {count} operations, (served, asked) = {:?}", fenced.served());
+        for kind in [Kind::Lists, Kind::Registers] {
+            for isolation in LEVELS {
+                let some = Duration::from_millis(500);
+                let txns = transactions(&direct, Some(&direct), (kind, isolation), some, front());
+                let faults = history::faults(kind, isolation, &txns);
+                assert!(faults.is_empty(), "{kind:?} {isolation:?}:\n{}", faults.join("\n"));
+            }
+        }
+        let report = own_writes(&direct, 500, front(), true);
+        assert_eq!(report.first, None);
+        let (served, asked) = fenced.served();
+        assert!(served > 500 && asked > 500, "{served} served, {asked} asked: that shows little");
+    });
+}
+
+#[test]
+fn a_fence_with_a_part_left_out_is_caught_by_postgresql() {
+    let database = database("proof_omit");
+    let direct = Target::parse(&database.url());
+    for omit in [Omit::Forward, Omit::Acknowledgement] {
+        let fenced = Fenced::new(&database, omit);
+        fenced.while_settling(|| {
+            until_caught(&format!("{omit:?}"), || {
+                registers(&direct, None, 400, Front::Fenced(fenced.clone())).1
+            });
+        });
+    }
+}
+
+/// A client sends a write that waits for a lock, and is gone; the write takes effect when the lock is given up.
+#[test]
+fn a_write_outlives_its_connection() {
+    let database = database("proof_loss");
+    let direct = Target::parse(&database.url());
+    for omit in [Omit::Nothing, Omit::Loss] {
+        let (fenced, key) = (Fenced::new(&database, omit), fresh_keys());
+        linear::prepare(&direct, key, 1);
+        let client = |front| Client::new(&direct, Clock::start(), Style::Simple, front);
+        let (mut writer, mut reader) =
+            (client(Front::Fenced(fenced.clone())), client(Front::Fenced(fenced.clone())));
+        let (mut locker, mut judge) = (client(Front::Nothing), client(Front::Nothing));
+        let read = Statement::new(linear::READ, &[&key]);
+        let look = |client: &mut Client| match client.look_up(&[read.clone()]).remove(0).outcome {
+            Outcome::Rows(rows) => rows[0].clone(),
+            failure => panic!("{failure:?}"),
+        };
+        let lock = Statement::new("SELECT v FROM reg WHERE k = $1 FOR UPDATE", &[&key]);
+        locker.run(&[Statement::new("BEGIN", &[]), lock]);
+        writer.connect();
+        writer.abandon(&Statement::new(linear::WRITE, &[&key, &7]));
+        let waits = "SELECT count(*) FROM pg_stat_activity \
+            WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        wait_for("the write waits", || crate::cluster::ask(&database.superuser_url(), waits) != "0");
+        assert_eq!((look(&mut reader), look(&mut reader)), ("0".to_owned(), "0".to_owned()));
+        locker.run(&[Statement::new("ROLLBACK", &[])]);
+        wait_for("the write takes effect", || look(&mut judge) == "7");
+        let seen = look(&mut reader);
+        assert_eq!(seen, if omit == Omit::Loss { "0" } else { "7" }, "{omit:?}");
+        let before = fenced.served();
+        fenced.while_settling(|| {
+            wait_for("the fence stands again", || {
+                look(&mut reader);
+                fenced.served().0 > before.0
+            });
         });
     }
 }

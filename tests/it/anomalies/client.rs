@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::rawclient::{Raw, Reply, bound, framed, query};
 
 use super::broken::Broken;
+use super::fenced::{Behind, Fenced};
 
 /// Where and as whom to log in.
 #[derive(Debug, Clone)]
@@ -121,19 +122,57 @@ pub struct Client {
     named: HashMap<&'static str, String>,
     /// How many names there were; none is used twice.
     names: u64,
-    /// Something that spoils look-ups, to show that a check can see.
-    broken: Option<Arc<Broken>>,
+    front: Front,
+    behind: Behind,
+    /// It is within a transaction that has one snapshot for all its statements.
+    pub fixed_snapshot: bool,
+}
+
+/// What stands in front of the server, in the client, and answers some look-ups by itself.
+#[derive(Clone, Default)]
+pub enum Front {
+    #[default]
+    Nothing,
+    /// Something that a check has to see.
+    Broken(Arc<Broken>),
+    /// A cache behind pgweir's fence.
+    Fenced(Arc<Fenced>),
 }
 
 impl Client {
-    pub fn new(target: &Target, clock: Clock, style: Style, broken: Option<Arc<Broken>>) -> Client {
-        Client { raw: None, target: target.clone(), clock, style, named: HashMap::new(), names: 0, broken }
+    pub fn new(target: &Target, clock: Clock, style: Style, front: Front) -> Client {
+        Client {
+            raw: None,
+            target: target.clone(),
+            clock,
+            style,
+            named: HashMap::new(),
+            names: 0,
+            front,
+            behind: Behind::default(),
+            fixed_snapshot: false,
+        }
     }
 
     /// Gives the connection up, in whatever state it is.
     pub fn reconnect(&mut self) {
         self.raw = None;
         self.named.clear();
+        self.behind.lose();
+    }
+
+    /// Sends a statement and is gone before it can be answered. Whether it takes effect, and when, nobody knows.
+    pub fn abandon(&mut self, statement: &Statement) -> Answer {
+        self.before(statement);
+        let from = self.clock.now();
+        let _ = self.raw().try_send(&query(&statement.literal()));
+        self.reconnect();
+        Answer { outcome: Outcome::Unknown, from, to: self.clock.now() }
+    }
+
+    /// Logs in, if it is not.
+    pub fn connect(&mut self) {
+        self.raw();
     }
 
     fn raw(&mut self) -> &mut Raw {
@@ -171,13 +210,29 @@ impl Client {
         answers
     }
 
-    /// Look-ups of one row each, which may be answered by something broken instead.
+    /// Look-ups of one row each, which what stands in front may answer.
     pub fn look_up(&mut self, statements: &[Statement]) -> Vec<Answer> {
-        let Some(broken) = self.broken.clone() else {
-            return self.run(statements);
-        };
         let clock = self.clock;
-        self.each(statements, |client, statement| broken.look_up(clock, statement, || client.one(statement)))
+        match self.front.clone() {
+            Front::Nothing => self.run(statements),
+            Front::Broken(broken) => self.each(statements, |client, statement| {
+                broken.look_up(clock, statement, || client.one(statement))
+            }),
+            Front::Fenced(fenced) => self.each(statements, |client, statement| {
+                match client.fixed_snapshot || client.behind.has_written(&fenced, statement) {
+                    true => client.one(statement),
+                    false => fenced.look_up(clock, statement, || client.one(statement)),
+                }
+            }),
+        }
+    }
+
+    /// Something is about to be sent.
+    fn before(&mut self, statement: &Statement) {
+        if let Front::Fenced(fenced) = self.front.clone() {
+            let backend = self.raw().pid;
+            self.behind.forward(&fenced, statement, backend);
+        }
     }
 
     fn one(&mut self, statement: &Statement) -> Answer {
@@ -188,15 +243,19 @@ impl Client {
             Style::Named => self.by_name(statement, &mut bytes),
         }
         let from = self.clock.now();
+        self.before(statement);
         let sent = self.raw().try_send(&bytes).is_ok();
-        self.answered(statement, from, sent)
+        self.answered(statement, from, sent, false)
     }
 
     fn pipeline(&mut self, statements: &[Statement]) -> Vec<Answer> {
         let bytes: Vec<u8> = statements.iter().flat_map(values).collect();
         let from = self.clock.now();
+        statements.iter().for_each(|statement| self.before(statement));
         let sent = self.raw().try_send(&bytes).is_ok();
-        statements.iter().map(|statement| self.answered(statement, from, sent)).collect()
+        let last = statements.len().saturating_sub(1);
+        let answers = statements.iter().enumerate();
+        answers.map(|(at, statement)| self.answered(statement, from, sent, at < last)).collect()
     }
 
     fn by_name(&mut self, statement: &Statement, bytes: &mut Vec<u8>) {
@@ -220,13 +279,17 @@ impl Client {
         bytes.extend(framed(b'S', b""));
     }
 
-    fn answered(&mut self, statement: &Statement, from: u64, sent: bool) -> Answer {
+    /// `owed`: more was sent than this.
+    fn answered(&mut self, statement: &Statement, from: u64, sent: bool, owed: bool) -> Answer {
         let reply = match &mut self.raw {
             Some(raw) if sent => raw.reply(),
             _ => Reply::default(),
         };
-        let to = self.clock.now();
         let outcome = outcome(&reply);
+        if outcome != Outcome::Unknown {
+            self.behind.ready(reply.status != b'I', owed);
+        }
+        let to = self.clock.now();
         match outcome {
             Outcome::Unknown => self.reconnect(),
             // A Parse that failed has left no statement; the next one has another name.

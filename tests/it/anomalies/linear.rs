@@ -2,15 +2,14 @@
 //! in, each register has to be linearizable. Knows nothing of who is between the clients and the server.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::broken::Broken;
-use super::client::{Client, Clock, Outcome, STYLES, Statement, Style, Target};
+use super::client::{Client, Clock, Front, Outcome, STYLES, Statement, Style, Target};
 use super::nemesis;
 use super::registers::{self, Act, Op};
 
@@ -26,7 +25,11 @@ pub struct Plan<'a> {
     pub direct: Option<&'a Target>,
     pub clients: u64,
     pub lasts: Duration,
-    pub broken: Option<Arc<Broken>>,
+    /// Writers rest for a random while below this, so that there is time between writes.
+    pub pause: Duration,
+    /// So many of a thousand writes are sent by a client that is gone before they can be answered.
+    pub abandons: u32,
+    pub front: Front,
     /// Keys of one run are not those of another.
     pub first_key: u64,
 }
@@ -36,7 +39,7 @@ pub fn prepare(target: &Target, first_key: u64, keys: u64) {
     let text = "INSERT INTO reg SELECT k, 0 FROM generate_series($1::bigint, $2::bigint) k \
         ON CONFLICT (k) DO UPDATE SET v = 0";
     let insert = Statement::new(text, &[&first_key, &(first_key + keys - 1)]);
-    let answer = Client::new(target, Clock::start(), Style::Simple, None).run(&[insert]).remove(0);
+    let answer = Client::new(target, Clock::start(), Style::Simple, Front::Nothing).run(&[insert]).remove(0);
     assert!(matches!(answer.outcome, Outcome::Rows(_)), "{answer:?}");
 }
 
@@ -44,12 +47,17 @@ pub fn prepare(target: &Target, first_key: u64, keys: u64) {
 pub fn run(plan: &Plan<'_>) -> (usize, Vec<String>) {
     prepare(plan.direct.unwrap_or(plan.target), plan.first_key, KEYS);
     let (clock, value, stop) = (Clock::start(), AtomicU64::new(1), AtomicBool::new(false));
-    let end = Instant::now() + plan.lasts;
+    let all_in = Barrier::new(plan.clients as usize);
     let ops: Vec<(u64, Op)> = std::thread::scope(|scope| {
         let nemesis = plan.direct.map(|direct| scope.spawn(|| nemesis::run(direct, &stop)));
         let client = |at| {
-            let value = &value;
-            scope.spawn(move || one_client(plan, clock, value, at, end))
+            let (value, all_in) = (&value, &all_in);
+            scope.spawn(move || {
+                let mut client = Client::new(plan.target, clock, Style::Simple, plan.front.clone());
+                client.connect();
+                all_in.wait();
+                one_client(plan, client, value, at)
+            })
         };
         let clients: Vec<_> = (0..plan.clients).map(client).collect();
         let ops: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
@@ -67,22 +75,30 @@ pub fn run(plan: &Plan<'_>) -> (usize, Vec<String>) {
     (count, by_key.iter().filter_map(fault).collect())
 }
 
-fn one_client(plan: &Plan<'_>, clock: Clock, value: &AtomicU64, at: u64, end: Instant) -> Vec<(u64, Op)> {
+/// Each client does at least so much, however slow the machine is.
+const OPS_MIN: usize = 20;
+
+fn one_client(plan: &Plan<'_>, mut client: Client, value: &AtomicU64, at: u64) -> Vec<(u64, Op)> {
     let mut dice = StdRng::seed_from_u64(plan.first_key + at);
-    let mut client = Client::new(plan.target, clock, Style::Simple, plan.broken.clone());
     let mut ops = Vec::new();
-    while Instant::now() < end {
+    let end = Instant::now() + plan.lasts;
+    while Instant::now() < end || ops.len() < OPS_MIN {
         client.style = STYLES[dice.random_range(0..STYLES.len())];
         let mut key = || plan.first_key + dice.random_range(0..KEYS);
         if at.is_multiple_of(4) {
             let (key, value) = (key(), value.fetch_add(1, Relaxed));
-            let answer = client.run(&[Statement::new(WRITE, &[&key, &value])]).remove(0);
+            let write = Statement::new(WRITE, &[&key, &value]);
+            let answer = match dice.random_ratio(plan.abandons, 1_000) {
+                true => client.abandon(&write),
+                false => client.run(&[write]).remove(0),
+            };
             let (act, to) = match answer.outcome {
                 Outcome::Rows(_) => (Act::Write(value), Some(answer.to)),
                 Outcome::Refused(_) => (Act::Refused(value), Some(answer.to)),
                 Outcome::Unknown => (Act::Write(value), None),
             };
             ops.push((key, Op { act, from: answer.from, to }));
+            std::thread::sleep(plan.pause.mul_f64(dice.random_range(0.0..1.0)));
             continue;
         }
         let keys: Vec<u64> = (0..4).map(|_| key()).collect();

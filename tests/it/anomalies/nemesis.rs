@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::client::{Client, Clock, Outcome, Statement, Style, Target};
+use super::client::{Client, Clock, Front, Outcome, Statement, Style, Target};
 
 /// Often enough that each second has several faults, and seldom enough that most transactions get through.
 const PERIOD: Duration = Duration::from_millis(60);
@@ -14,7 +14,7 @@ const OTHERS: &str = "FROM (SELECT pid FROM pg_stat_activity WHERE datname = cur
 
 /// Returns how many backends it ended.
 pub fn run(direct: &Target, stop: &AtomicBool) -> u64 {
-    let mut client = Client::new(direct, Clock::start(), Style::Simple, None);
+    let mut client = Client::new(direct, Clock::start(), Style::Simple, Front::Nothing);
     let texts: [&'static str; 2] = ["pg_terminate_backend", "pg_cancel_backend"]
         .map(|function| &*format!("SELECT count(*) FILTER (WHERE {function}(pid)) {OTHERS}").leak());
     let mut ended = 0;

@@ -1,11 +1,9 @@
 //! Read your writes over two connections: A writes and is answered, then B reads, while others have the same read
 //! under way all the time. A proxy that lets B join a read that has already left answers with what was.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use super::broken::Broken;
-use super::client::{Client, Clock, Outcome, STYLES, Statement, Style, Target};
+use super::client::{Client, Clock, Front, Outcome, STYLES, Statement, Style, Target};
 use super::linear::{READ, WRITE, prepare};
 
 pub struct Plan<'a> {
@@ -13,8 +11,10 @@ pub struct Plan<'a> {
     pub rounds: u64,
     /// Clients that read the same row without a pause.
     pub readers: usize,
-    pub broken: Option<Arc<Broken>>,
+    pub front: Front,
     pub key: u64,
+    /// The first stale read ends it.
+    pub stop_at_first: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn run(plan: &Plan<'_>) -> Report {
             let (stop, written) = (&stop, &written);
             scope.spawn(move || {
                 let style = STYLES[at % STYLES.len()];
-                let mut client = Client::new(plan.target, clock, style, plan.broken.clone());
+                let mut client = Client::new(plan.target, clock, style, plan.front.clone());
                 let mut report = Report::default();
                 while !stop.load(Relaxed) {
                     let floor = written.load(Relaxed);
@@ -65,8 +65,8 @@ pub fn run(plan: &Plan<'_>) -> Report {
 }
 
 fn rounds(plan: &Plan<'_>, clock: Clock, written: &AtomicU64, report: &mut Report) {
-    let mut a = Client::new(plan.target, clock, Style::Simple, None);
-    let mut b = Client::new(plan.target, clock, Style::Simple, plan.broken.clone());
+    let mut a = Client::new(plan.target, clock, Style::Simple, plan.front.clone());
+    let mut b = Client::new(plan.target, clock, Style::Simple, plan.front.clone());
     for round in 1..=plan.rounds {
         a.style = STYLES[round as usize % STYLES.len()];
         b.style = STYLES[round as usize / STYLES.len() % STYLES.len()];
@@ -76,7 +76,7 @@ fn rounds(plan: &Plan<'_>, clock: Clock, written: &AtomicU64, report: &mut Repor
         let value = look(&mut b, plan.key);
         report.judge("B", round, value);
         report.rounds = round;
-        if report.stale > 0 && plan.broken.is_some() {
+        if report.stale > 0 && plan.stop_at_first {
             break;
         }
     }

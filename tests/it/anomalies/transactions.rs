@@ -1,15 +1,14 @@
 //! The workload of transactions: a few hot keys, many clients, one to four reads and writes each, at an isolation
 //! level, while a nemesis ends backends. What comes out is the history. Knows nothing of what is allowed.
 
-use std::sync::Arc;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::broken::Broken;
-use super::client::{Answer, Client, Clock, Outcome, STYLES, Statement, Style, Target};
+use super::client::{Answer, Client, Clock, Front, Outcome, STYLES, Statement, Style, Target};
 use super::history::{Act, End, Held, Isolation, Kind, Step, Txn};
 use super::nemesis;
 
@@ -21,7 +20,7 @@ pub struct Plan<'a> {
     pub isolation: Isolation,
     pub clients: usize,
     pub lasts: Duration,
-    pub broken: Option<Arc<Broken>>,
+    pub front: Front,
     /// Keys of one run are not those of another.
     pub first_key: u64,
 }
@@ -49,18 +48,25 @@ struct Shared<'a> {
     /// The next value to be written, and so how many were.
     value: AtomicU64,
     process: AtomicI64,
+    all_in: Barrier,
 }
 
 /// The history, and how many backends were ended meanwhile.
 pub fn run(plan: &Plan<'_>) -> (Vec<Txn>, u64) {
-    let shared = Shared { plan, clock: Clock::start(), value: AtomicU64::new(1), process: AtomicI64::new(0) };
-    let (stop, end) = (AtomicBool::new(false), Instant::now() + plan.lasts);
+    let shared = Shared {
+        plan,
+        clock: Clock::start(),
+        value: AtomicU64::new(1),
+        process: AtomicI64::new(0),
+        all_in: Barrier::new(plan.clients),
+    };
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let nemesis = plan.direct.map(|direct| scope.spawn(|| nemesis::run(direct, &stop)));
         let clients: Vec<_> = (0..plan.clients)
             .map(|at| {
                 let shared = &shared;
-                scope.spawn(move || one_client(shared, at as u64, end))
+                scope.spawn(move || one_client(shared, at as u64))
             })
             .collect();
         let histories: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
@@ -70,13 +76,19 @@ pub fn run(plan: &Plan<'_>) -> (Vec<Txn>, u64) {
     })
 }
 
-fn one_client(shared: &Shared<'_>, at: u64, end: Instant) -> Vec<Txn> {
+/// Each client does at least so much, however slow the machine is.
+const TXNS_MIN: usize = 15;
+
+fn one_client(shared: &Shared<'_>, at: u64) -> Vec<Txn> {
     let mut dice = StdRng::seed_from_u64(at + shared.plan.first_key);
     let new_process = || shared.process.fetch_add(1, Relaxed);
     let plan = shared.plan;
-    let mut client = Client::new(plan.target, shared.clock, Style::Simple, plan.broken.clone());
+    let mut client = Client::new(plan.target, shared.clock, Style::Simple, plan.front.clone());
+    client.connect();
+    shared.all_in.wait();
+    let end = Instant::now() + plan.lasts;
     let (mut process, mut history) = (new_process(), Vec::new());
-    while Instant::now() < end {
+    while Instant::now() < end || history.len() < TXNS_MIN {
         client.style = STYLES[dice.random_range(0..STYLES.len())];
         let acts = acts(shared, &mut dice);
         // A single statement in READ COMMITTED often stands by itself.
@@ -191,6 +203,7 @@ fn block(
     }
     let opening: Vec<Statement> = opening.into_iter().map(|text| Statement::new(text, &[])).collect();
     note(&mut txn, &client.run(&opening));
+    client.fixed_snapshot = shared.plan.isolation != Isolation::ReadCommitted;
     let mut rest = &acts[..];
     while txn.fault.is_none() && !rest.is_empty() {
         // Reads in a row may go together.
@@ -205,6 +218,7 @@ fn block(
             }
         }
     }
+    client.fixed_snapshot = false;
     let commits = txn.fault.is_none() && !dice.random_bool(0.05);
     txn.commit = shared.clock.now();
     let last = client.run(&[Statement::new(if commits { "COMMIT" } else { "ROLLBACK" }, &[])]);
