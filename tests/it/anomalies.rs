@@ -280,7 +280,7 @@ fn a_write_outlives_its_connection() {
             (client(Front::Fenced(fenced.clone())), client(Front::Fenced(fenced.clone())));
         let (mut locker, mut judge) = (client(Front::Nothing), client(Front::Nothing));
         let read = Statement::new(linear::READ, &[&key]);
-        let look = |client: &mut Client| match client.look_up(&[read.clone()]).remove(0).outcome {
+        let look = |client: &mut Client| match client.look_up(std::slice::from_ref(&read)).remove(0).outcome {
             Outcome::Rows(rows) => rows[0].clone(),
             failure => panic!("{failure:?}"),
         };
