@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .NOTPARALLEL:
-.PHONY: help demo test bench deps fmt lint
+.PHONY: help demo test proof bench deps fmt lint
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,10 @@ demo: ## A private PostgreSQL, sample data, pgweir in front of it; both ways sid
 test: deps lint ## Every check and test, against this system's PostgreSQL and PostgreSQL 18
 	$(CARGO) test --locked
 	PGWEIR_PG_BIN="$$(sh scripts/fetch-postgres.sh)" && export PGWEIR_PG_BIN && $(CARGO) test --locked --test it
+
+proof: ## Isolation and real time at length, with backends killed
+	@sh scripts/install-deps.sh test
+	$(CARGO) test --locked --release --test it anomalies::long -- --ignored --nocapture
 
 bench: ## pgweir and PgBouncer by turns on the same PostgreSQL
 	@sh scripts/install-deps.sh bench

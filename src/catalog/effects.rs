@@ -21,8 +21,6 @@ pub struct Effects {
     /// Restless functions that any expression may run: behind operators, casts, aggregates, domains, and those
     /// that can be written like a column of a row.
     pub anywhere: Vec<String>,
-    /// Relations that the policies of a table read.
-    pub policies_read: BTreeMap<Oid, Vec<Oid>>,
 }
 
 /// PostgreSQL's own volatile functions that leave every table as it is. Missing are those that run a query

@@ -207,3 +207,42 @@ fn named<'a>(catalog: &'a Catalog, schema: Option<&str>, name: &str) -> Vec<&'a 
         None => catalog.facts.schemas.iter().filter_map(|schema| within(schema)).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(tables: &[Oid]) -> WriteSet {
+        WriteSet::Tables(tables.to_vec())
+    }
+
+    #[test]
+    fn sets_add_up() {
+        let mut all = WriteSet::default();
+        assert!(all.is_empty() && !all.touches(&[1]) && all.covers(&set(&[])));
+        for (add, sum) in [(vec![7, 9], vec![7, 9]), (vec![], vec![7, 9]), (vec![3, 9, 8], vec![3, 7, 8, 9])]
+        {
+            all.add(&set(&add));
+            assert_eq!(all, set(&sum));
+        }
+        assert!(all.touches(&[1, 8]) && !all.touches(&[1, 2, 10]) && !all.touches(&[]));
+        assert!(all.covers(&set(&[3, 9])) && !all.covers(&set(&[3, 4])) && !all.covers(&WriteSet::All));
+        all.add(&set(&(100..100 + TABLES_MAX as Oid).collect::<Vec<_>>()));
+        assert_eq!(all, WriteSet::All, "more than are noted one by one");
+        all.add(&set(&[1]));
+        assert!(all == WriteSet::All && all.covers(&WriteSet::All) && all.touches(&[77]) && !all.is_empty());
+    }
+
+    #[test]
+    fn without_facts_or_catalog_only_what_surely_writes_nothing_is_calm() {
+        for text in ["begin", "commit", "set a = $1", "show a", "listen x", "close c", "deallocate p", ""] {
+            assert!(of(text, None, None).set.is_empty(), "{text}");
+        }
+        for text in
+            ["select $1", "insert into t values ($1)", "declare c cursor for select $1", "call p()", "%"]
+        {
+            let writes = of(text, None, None);
+            assert!(writes.set == WriteSet::All && writes.why.is_some(), "{text}");
+        }
+    }
+}

@@ -53,10 +53,6 @@ const RUN_ANYWHERE: &str = "SELECT oprcode::oid FROM pg_operator WHERE oprcode::
     UNION SELECT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_type'::regclass \
         AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = ANY($1::oid[])";
 
-const POLICIES_READ: &str = "SELECT p.polrelid, d.refobjid FROM pg_depend d JOIN pg_policy p ON p.oid = d.objid \
-    WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass \
-        AND d.refobjid <> p.polrelid GROUP BY 1, 2 ORDER BY 1, 2";
-
 /// # Errors
 /// A later attempt may succeed. What is refused for good makes the effects unknown, and a note says so.
 pub(super) async fn read(
@@ -122,12 +118,6 @@ async fn places(
         for row in &run_anywhere {
             anywhere.insert(name(get(row, 0)?));
         }
-    }
-    let Some(rows) = asked(reading, POLICIES_READ, &[]).await? else {
-        return Ok(Effects::default());
-    };
-    for row in &rows {
-        effects.policies_read.entry(get(row, 0)?).or_default().push(get(row, 1)?);
     }
     effects.anywhere = anywhere.into_iter().collect();
     Ok(effects)

@@ -212,6 +212,20 @@ impl Probe {
         settle(client, answer)
     }
 
+    /// PostgreSQL's processes at this moment, by number. One that is missing has ended, and so has whatever it was
+    /// asked to do: a backend leaves the list after its transaction is over.
+    ///
+    /// # Errors
+    /// There is no connection, or the server was busy with other things.
+    pub async fn backends(&self) -> Result<Vec<i32>, ProbeError> {
+        let client = self.client().await?;
+        let question = "SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid IS NOT NULL";
+        let asked = async { Ok(client.query(question, &[]).await?) };
+        let rows = self.within(1, asked).await;
+        let numbers = rows.and_then(|rows| rows.iter().map(|row| catalog::get(row, 0)).collect());
+        settle(client, numbers)
+    }
+
     /// Keeps ledger and findings in a schema of this database, see [`state::save`].
     pub async fn save(&self, place: &state::Place, saved: &Saved) -> Result<u64, ProbeError> {
         let mut client = self.client().await?;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod ahead;
+mod anomalies;
 mod catalog;
 mod cluster;
 mod coalesce;

@@ -308,10 +308,12 @@ async fn what_runs_without_a_name_makes_everything_doubtful() {
 #[tokio::test]
 async fn what_cannot_be_read_is_not_known() {
     let database = TestDatabase::new("writes_hidden");
-    batch(
-        &database.superuser_url(),
-        &["CREATE TABLE log (a int)", "REVOKE SELECT ON pg_catalog.pg_policy FROM PUBLIC"],
-    );
+    let statements = [
+        "CREATE TABLE log (a int)",
+        "CREATE FUNCTION writer() RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES (1); RETURN 1; END'",
+        "REVOKE SELECT ON pg_catalog.pg_policy FROM PUBLIC",
+    ];
+    batch(&database.superuser_url(), &statements);
     let catalog = probe(&database).catalog().await.unwrap();
     assert!(!catalog.effects.known);
     assert_eq!(writes(&catalog, "insert into log values (1)").set, WriteSet::All);
