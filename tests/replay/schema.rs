@@ -52,9 +52,9 @@ fn table(wire: &mut Wire, kind: &Kind) -> Result<Oid, String> {
     }
     let not_null = wire.run(&format!("select null::{bare}")).is_err();
     rows.extend((0..2).filter(|_| !not_null).map(|_| format!("null::{bare}")));
-    for (at, row) in rows.iter().enumerate() {
-        wire.run(&format!("insert into t_{name} values ({row}, {at}, 'v{}')", at % 5)).map_err(missing)?;
-    }
+    let rows: Vec<String> =
+        rows.iter().enumerate().map(|(at, row)| format!("({row}, {at}, 'v{}')", at % 5)).collect();
+    wire.run(&format!("insert into t_{name} values {}", rows.join(", "))).map_err(missing)?;
     if name.len() % 2 == 0 {
         let _ = wire.run(&format!("create index on t_{name} (k)"));
     }
