@@ -18,6 +18,8 @@ pub struct Word {
     /// A name in lower case, or as its quotes keep it; an operator as it is.
     pub text: String,
     pub place: Place,
+    /// Behind `::` or AS, with a schema or without: it may be a type that something is made into.
+    pub cast: bool,
     /// In the parentheses that follow, or in those of WITHIN GROUP, there is an ORDER BY.
     pub ordered: bool,
 }
@@ -38,7 +40,8 @@ pub fn of(text: &str) -> Vec<Word> {
             () if before == Some(Kind::Dot) => Place::Member,
             () => Place::Alone,
         };
-        words.push(Word { text, place, ordered: is_open && is_ordered(&pieces[at + 1..]) });
+        let ordered = is_open && is_ordered(&pieces[at + 1..]);
+        words.push(Word { text, place, cast: is_cast(&pieces[..at]), ordered });
     }
     words
 }
@@ -54,6 +57,15 @@ fn name(piece: &Piece<'_>) -> Option<String> {
         Kind::Operator => Some(text.into_owned()),
         _ => None,
     }
+}
+
+/// Whether a type may follow these.
+fn is_cast(mut before: &[Piece<'_>]) -> bool {
+    // A schema, and a database before it.
+    while let [rest @ .., _, Piece { kind: Kind::Dot, .. }] = before {
+        before = rest;
+    }
+    before.last().is_some_and(|piece| piece.kind == Kind::Cast || piece.is("as"))
 }
 
 /// `(… order by …)` or `(…) within group (order by …)`.
@@ -90,6 +102,13 @@ mod tests {
         assert_eq!(words(text, Place::Member), ["b", "y", "t"]);
         assert_eq!(words(text, Place::Operator), ["<->"]);
         assert_eq!(words(text, Place::Alone), ["select", "a", "x", "from", "s"]);
+    }
+
+    #[test]
+    fn types_are_seen_where_something_is_made_into_them() {
+        let words = of("select a::t, cast(b as s.u), c as v, d.e::w[] from x");
+        let cast: Vec<&str> = words.iter().filter(|word| word.cast).map(|word| word.text.as_str()).collect();
+        assert_eq!(cast, ["t", "s", "u", "v", "w"]);
     }
 
     #[test]

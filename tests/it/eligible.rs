@@ -10,7 +10,7 @@ use crate::cluster::{TestDatabase, batch, shared};
 use crate::replay::fuzz::refuse;
 
 /// Some seconds; each run has a seed of its own, and says it.
-const STATEMENTS: u64 = 400;
+const STATEMENTS: u64 = 250;
 
 #[test]
 fn what_must_not_be_shared_is_refused() {

@@ -149,8 +149,7 @@ impl Fuzz {
             return None;
         };
         let described = described(&types).expect("PostgreSQL's own message");
-        let arrays = &self.arrays;
-        let replay = match probe.replay(&described, &|oid| arrays.get(&oid).copied()) {
+        let replay = match probe.replay(&described, &|oid| self.catalog.array_of(oid)) {
             Ok(replay) => replay,
             Err(refusal) => return self.refused(format!("types of values: {refusal}")),
         };

@@ -36,7 +36,10 @@ impl Fuzz {
         self.figures.batches += 1;
         let failing = singles.iter().find_map(|answer| answer.as_ref().err());
         let together = match (whole, failing) {
-            (Ok(together), None) => together,
+            (Ok(mut together), None) => {
+                together.rotate_left(usize::from(self.sabotage));
+                together
+            }
             (Ok(_), Some(error)) => {
                 let text = &members[0].text;
                 return self.figures.difference(format!("{text}: the batch works, one alone fails: {error}"));

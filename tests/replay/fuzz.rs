@@ -19,7 +19,7 @@ pub mod wire;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use pgweir::catalog::{ArrayType, Oid};
+use pgweir::catalog::{Catalog, Oid};
 use pgweir::coalesce::replay::Batch;
 use pgweir::demo::cluster::Cluster;
 use pgweir::sql::shape::Shaper;
@@ -109,11 +109,12 @@ pub struct Fuzz {
     random: StdRng,
     kinds: Vec<(&'static values::Kind, Oid)>,
     pools: HashMap<Oid, Pool>,
-    arrays: HashMap<Oid, ArrayType>,
+    catalog: Catalog,
     shaper: Shaper,
     batch: Batch,
     figures: Figures,
     plan_mode: &'static str,
+    sabotage: bool,
 }
 
 /// Settings of the planner that are changed now and then, so that plans differ.
@@ -131,34 +132,49 @@ const PLANS: [&str; 8] = [
 /// Cases between such changes.
 const CASES_PER_PLAN: u64 = 25;
 
-/// Compares until so many comparisons are done; `progress` is told the figures after each case. The database is
-/// empty before and belongs to the superuser.
-pub fn run(
-    cluster: &Cluster,
-    database: &str,
-    comparisons: u64,
-    seed: u64,
-    mut progress: impl FnMut(&Figures),
-) -> Figures {
-    let mut wire = Wire::connect(cluster, database);
-    let kinds = schema::create(&mut wire);
-    let (pools, arrays) = schema::pools(&mut wire, &kinds);
-    let random = StdRng::seed_from_u64(seed);
-    let (shaper, batch, figures) = (Shaper::default(), Batch::default(), Figures::default());
-    let mut fuzz = Fuzz { wire, random, kinds, pools, arrays, shaper, batch, figures, plan_mode: "auto" };
-    let mut cases = 0_u64;
-    while fuzz.figures.comparisons < comparisons {
-        if cases.is_multiple_of(CASES_PER_PLAN) {
-            fuzz.change_plans();
-        }
-        cases += 1;
-        fuzz.case();
-        progress(&fuzz.figures);
-    }
-    fuzz.figures
-}
-
 impl Fuzz {
+    /// Makes the tables. The database is empty and belongs to the superuser.
+    pub fn new(cluster: &Cluster, database: &str, seed: u64) -> Fuzz {
+        let mut wire = Wire::connect(cluster, database);
+        let kinds = schema::create(&mut wire);
+        let pools = schema::pools(&mut wire, &kinds);
+        Fuzz {
+            wire,
+            random: StdRng::seed_from_u64(seed),
+            kinds,
+            pools,
+            catalog: refuse::catalog(cluster, database),
+            shaper: Shaper::default(),
+            batch: Batch::default(),
+            figures: Figures::default(),
+            plan_mode: "auto",
+            sabotage: false,
+        }
+    }
+
+    /// Compares until so many comparisons are done; `progress` is told the figures after each case.
+    pub fn run(&mut self, comparisons: u64, mut progress: impl FnMut(&Figures)) -> Figures {
+        self.figures = Figures::default();
+        let mut cases = 0_u64;
+        while self.figures.comparisons < comparisons {
+            if cases.is_multiple_of(CASES_PER_PLAN) {
+                self.change_plans();
+            }
+            cases += 1;
+            self.case();
+            progress(&self.figures);
+        }
+        std::mem::take(&mut self.figures)
+    }
+
+    /// The same with answers that are handed to the wrong members, which must be seen.
+    pub fn sabotaged(&mut self, comparisons: u64) -> Figures {
+        self.sabotage = true;
+        let figures = self.run(comparisons, |_| {});
+        self.sabotage = false;
+        figures
+    }
+
     fn change_plans(&mut self) {
         // A plan that has to do what is switched off seems so dear that it would be compiled each time, and divided
         // among workers, whose rows come in any order.

@@ -17,6 +17,9 @@ const USAGE: &str = "usage: replay-fuzz [--comparisons N | --refusals N] [--seed
 /// How often progress is shown.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// Comparisons that must fail, which show that the others could.
+const SABOTAGED: u64 = 1_000;
+
 fn main() -> ExitCode {
     let (mut comparisons, mut refusals, mut seed) = (100_000, 0, rand::random::<u32>().into());
     let mut arguments = std::env::args().skip(1);
@@ -47,7 +50,11 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::from(!figures.accepted.is_empty()));
     }
     let mut shown = begun;
-    let figures = fuzz::run(&cluster, "postgres", comparisons, seed, |figures| {
+    let mut fuzz = fuzz::Fuzz::new(&cluster, "postgres", seed);
+    let sabotaged = fuzz.sabotaged(SABOTAGED);
+    let (seen, of) = (sabotaged.differences, sabotaged.comparisons);
+    println!("{seen} of {of} answers differ when they are handed to the wrong members");
+    let figures = fuzz.run(comparisons, |figures| {
         if shown.elapsed() > EVERY {
             shown = Instant::now();
             let (done, differences) = (figures.comparisons, figures.differences);
@@ -55,5 +62,5 @@ fn main() -> ExitCode {
         }
     });
     println!("{figures}seed {seed}, {:.0} s", begun.elapsed().as_secs_f64());
-    ExitCode::from(u8::from(figures.differences > 0))
+    ExitCode::from(u8::from(figures.differences > 0 || seen == 0))
 }

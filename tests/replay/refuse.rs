@@ -83,6 +83,8 @@ const SETUP: &[&str] = &[
     "create domain guarded as int check (vol_plpgsql(value) > 0)",
     "create domain rolled as int check (value > random() - 2)",
     "create function summing(int, int) returns int volatile language plpgsql as 'begin return $1; end'",
+    "create type holder as (a guarded)",
+    "create table held (a guarded)",
     "create aggregate vol_sum(int) (sfunc = summing, stype = int, initcond = '0')",
     "create function calm_sql(int) returns int stable language sql as 'select abs($1)'",
     "create function calm_deep(int) returns int immutable language sql as 'select calm_sql($1) + 1'",
@@ -113,6 +115,9 @@ const POISON: &[&str] = &[
     "cast(id::text as label) is not null",
     "id::guarded > 0",
     "cast(id as rolled) > 0",
+    "row(id)::holder is not null",
+    "cast(row(id) as public.held) is not null",
+    "(jsonb_populate_record(null::held, '{\"a\": 1}')).a > 0",
     "pg_sleep(0) is null",
     "gen_random_uuid() is not null",
     "pg_notify('a', 'b') is null",
@@ -250,7 +255,8 @@ fn decide(catalog: &Catalog, trials: &[Trial]) -> Vec<Option<Result<(), Reason>>
     trials.iter().map(one).collect()
 }
 
-fn catalog(cluster: &Cluster, database: &str) -> Catalog {
+/// The catalog of a database, as the proxy reads it.
+pub fn catalog(cluster: &Cluster, database: &str) -> Catalog {
     let target = Target {
         database: database.to_owned(),
         servers: vec![ServerAddress::Unix {

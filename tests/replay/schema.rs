@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pgweir::catalog::{ArrayType, Oid};
+use pgweir::catalog::Oid;
 use pgweir::wire::{client, reply, server};
 
 use super::values::{HUGE, KINDS, Kind, SETUP, takes_huge};
@@ -52,9 +52,9 @@ fn table(wire: &mut Wire, kind: &Kind) -> Result<Oid, String> {
     }
     let not_null = wire.run(&format!("select null::{bare}")).is_err();
     rows.extend((0..2).filter(|_| !not_null).map(|_| format!("null::{bare}")));
-    for (at, row) in rows.iter().enumerate() {
-        wire.run(&format!("insert into t_{name} values ({row}, {at}, 'v{}')", at % 5)).map_err(missing)?;
-    }
+    let rows: Vec<String> =
+        rows.iter().enumerate().map(|(at, row)| format!("({row}, {at}, 'v{}')", at % 5)).collect();
+    wire.run(&format!("insert into t_{name} values {}", rows.join(", "))).map_err(missing)?;
     if name.len() % 2 == 0 {
         let _ = wire.run(&format!("create index on t_{name} (k)"));
     }
@@ -70,22 +70,8 @@ fn table(wire: &mut Wire, kind: &Kind) -> Result<Oid, String> {
     oid[0][0].as_deref().and_then(|oid| oid.parse().ok()).ok_or_else(|| "no oid".to_owned())
 }
 
-type Pools = (HashMap<Oid, Pool>, HashMap<Oid, ArrayType>);
-
-/// Values of every type that has a table, and all array types.
-pub fn pools(wire: &mut Wire, kinds: &[(&'static Kind, Oid)]) -> Pools {
-    let mut arrays = HashMap::new();
-    for row in wire.must(
-        "with recursive base(oid, of, kind) as (select oid, oid, typtype from pg_type where typbasetype = 0 \
-         union all select t.oid, b.of, b.kind from pg_type t join base b on t.typbasetype = b.oid) \
-         select t.oid, t.typarray, t.typdelim, b.kind = 'c' from pg_type t join base b on b.oid = t.oid \
-         where t.typarray <> 0 and t.typtype <> 'p' and t.oid >= 16384",
-    ) {
-        let column = |at: usize| row[at].clone().unwrap_or_default();
-        let number = |at| column(at).parse().expect("an oid");
-        let (delimiter, composite) = (column(2).as_bytes()[0], column(3) == "t");
-        arrays.insert(number(0), ArrayType { oid: number(1), delimiter, composite });
-    }
+/// Values of every type that has a table.
+pub fn pools(wire: &mut Wire, kinds: &[(&'static Kind, Oid)]) -> HashMap<Oid, Pool> {
     let mut pools: HashMap<Oid, Pool> = HashMap::new();
     for &(kind, oid) in kinds {
         let mut values: Vec<Vec<u8>> = kind.values.iter().map(|value| value.as_bytes().to_vec()).collect();
@@ -108,7 +94,7 @@ pub fn pools(wire: &mut Wire, kinds: &[(&'static Kind, Oid)]) -> Pools {
             pool.values.push(Value { text: number.to_string().into_bytes(), binary });
         }
     }
-    (pools, arrays)
+    pools
 }
 
 /// The binary form, from PostgreSQL. The inner `None`: the type has none; the outer: it is no value of the type.

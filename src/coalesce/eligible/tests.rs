@@ -70,6 +70,7 @@ fn catalog() -> Catalog {
     ];
     let builtins = [
         ("now", Volatility::Stable),
+        ("statement_timestamp", Volatility::Stable),
         ("random", Volatility::Volatile),
         ("upper", Volatility::Immutable),
         ("pg_backend_pid", Volatility::Stable),
@@ -172,6 +173,9 @@ fn what_is_kept_must_not_tell_the_time() {
         assert!(decide(text, (Level::Fenced, Sharing::Transaction)).is_ok(), "{text}");
         assert_eq!(decide(text, KEPT), Err(Reason::Time), "{text}");
     }
+    let statement_time = "select id from t where at < statement_timestamp()";
+    assert!(decide(statement_time, STRICT).is_ok());
+    assert_eq!(decide(statement_time, (Level::Strict, Sharing::Transaction)), Err(Reason::Time));
     assert!(decide("select fast_stable(id) from t", STRICT).is_ok());
     assert_eq!(decide("select fast_stable(id) from t", KEPT).map_err(|reason| reason.label()), Err("opaque"));
     assert!(decide("select array_agg(id), sum(weight) from f", KEPT).is_ok());

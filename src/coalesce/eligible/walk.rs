@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Closure, Level, ReadFacts, Reason, Session, Sharing, names};
 use crate::catalog::{
-    Catalog, Expression, Function, FunctionName, Language, Oid, Table, TableKind, Volatility,
+    Catalog, Expression, Function, FunctionName, Language, Oid, Table, TableKind, Type, TypeKind, Volatility,
 };
 use crate::sql::facts::{Facts, TableRef};
-use crate::sql::words::{self, Place};
+use crate::sql::words::{self, Place, Word};
 
 /// Tables of one closure. A partitioned table of ten years of days has fewer.
 const TABLES_MAX: usize = 5_000;
@@ -81,9 +81,12 @@ impl<'a> Walk<'a> {
             if let Some((name, of)) = self.types.get_key_value(word.text.as_str()) {
                 return Err(Reason::Type((*name).to_owned(), (*of).clone()));
             }
+            self.made_of_parts(&word)?;
             match word.place {
                 Place::Operator => self.operator(&word.text)?,
-                Place::Called | Place::Member if !self.is_column(&word.text) => {
+                Place::Called | Place::Member
+                    if word.place == Place::Called || !self.is_column(&word.text) =>
+                {
                     let catalog = self.catalog;
                     let own: Vec<&Function> = catalog.functions_anywhere(&word.text).collect();
                     for function in own {
@@ -104,6 +107,32 @@ impl<'a> Walk<'a> {
         }
         // IN, BETWEEN, CASE, JOIN USING, DISTINCT and GROUP BY compare without a sign.
         ["=", "<>", "<", "<=", ">", ">="].iter().try_for_each(|name| self.operator(name))
+    }
+
+    /// What becomes a row or a composite value becomes a value of each of its columns' types, domains too.
+    fn made_of_parts(&self, word: &Word) -> Result<(), Reason> {
+        let Some((_, of)) = self.catalog.hidden.domains.iter().chain(&self.catalog.hidden.types).next()
+        else {
+            return Ok(());
+        };
+        let is_row = |name: &str| {
+            let composite = |known: &Type| known.kind == TypeKind::Composite && known.name == name;
+            self.catalog.types.values().any(composite)
+                || self.catalog.tables.iter().any(|table| table.name == name && self.has_hidden(table))
+        };
+        let makes_records =
+            word.place == Place::Called && word.text.starts_with("json") && word.text.contains("record");
+        if makes_records || word.cast && is_row(&word.text) {
+            return Err(Reason::Type(word.text.clone(), of.clone()));
+        }
+        Ok(())
+    }
+
+    fn has_hidden(&self, table: &Table) -> bool {
+        let hidden = &self.catalog.hidden;
+        table.columns.iter().any(|column| {
+            hidden.domains.contains_key(&column.type_oid) || hidden.types.contains_key(&column.type_oid)
+        })
     }
 
     fn operator(&self, name: &str) -> Result<(), Reason> {
@@ -259,6 +288,10 @@ impl<'a> Walk<'a> {
         }
         if names::is_of_connection(name) {
             return Err(Reason::Connection(name.to_owned()));
+        }
+        // The time of a transaction stays the same within it, that of a statement does not.
+        if name == "statement_timestamp" && self.sharing != Sharing::Together {
+            return Err(Reason::Time);
         }
         self.closure.reads_time |= names::is_time(name);
         self.closure.reads_settings |= names::reads_settings(name);
