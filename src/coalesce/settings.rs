@@ -1,27 +1,10 @@
-//! What people may decide of coalescing: whether, and how fresh answers have to be. Plain data; `config` fills it in.
+//! What the rules allow to be coalesced, and how fresh answers have to be. Pure.
 
 use std::collections::BTreeMap;
 
 use super::prefetch::level::Level;
 
-/// `rules/coalesce.yaml`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CoalesceSettings {
-    /// Default true.
-    pub enabled: bool,
-    /// For tables and shapes that are not named. Default strict.
-    pub default: Level,
-    /// By `schema.table`, or by the table's name alone.
-    pub tables: BTreeMap<String, Level>,
-    /// By fingerprint; goes before the tables.
-    pub shapes: BTreeMap<u64, Level>,
-    /// Fetch ahead in SERIALIZABLE transactions too, although that may add serialization failures. Default false.
-    pub serializable: bool,
-    /// Default merged.
-    pub insert: Insert,
-}
-
-/// What is done with single-row INSERTs. Each includes what stands before it.
+/// What is done with single-row INSERTs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub enum Insert {
     /// Nothing.
@@ -29,56 +12,65 @@ pub enum Insert {
     /// Those of one pipeline become one statement.
     #[default]
     Merged,
-    /// Those of several connections are committed together.
+    /// And those of several connections are committed together.
     Grouped,
-    /// Those of a transaction wait for its end, or for a statement that could see them.
+    /// And those of a transaction wait for its end, or for a statement that could see them.
     Deferred,
+}
+
+/// The section `coalesce` of the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoalesceSettings {
+    pub enabled: bool,
+    /// Of tables and shapes that are not named. `None`: nothing is done with them.
+    pub default: Option<Level>,
+    /// Answers are fetched ahead in SERIALIZABLE too.
+    pub serializable: bool,
+    pub insert: Insert,
+    /// By name, with or without the schema.
+    pub tables: BTreeMap<String, Option<Level>>,
+    /// By fingerprint.
+    pub shapes: BTreeMap<u64, Option<Level>>,
 }
 
 impl Default for CoalesceSettings {
     fn default() -> Self {
         CoalesceSettings {
             enabled: true,
-            default: Level::Strict,
-            tables: BTreeMap::new(),
-            shapes: BTreeMap::new(),
+            default: Some(Level::Strict),
             serializable: false,
             insert: Insert::default(),
+            tables: BTreeMap::new(),
+            shapes: BTreeMap::new(),
         }
     }
 }
 
 impl CoalesceSettings {
-    /// Of a shape that reads these tables, each as `schema.table`: what is said of the shape, or the strictest of
-    /// what is said of its tables.
-    pub fn level<'a>(&self, shape: u64, tables: impl Iterator<Item = &'a str>) -> Level {
+    /// The level for a shape whose answer depends on these tables, each with its schema: what is said of the
+    /// shape, or the strictest of what is said of its tables. `None`: nothing is done with it.
+    pub fn level<'a>(&self, shape: u64, tables: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Level> {
         if !self.enabled {
-            return Level::Off;
+            return None;
         }
         if let Some(level) = self.shapes.get(&shape) {
             return *level;
         }
-        let said = |table: &str| {
-            let alone = || table.split_once('.').and_then(|(_, name)| self.tables.get(name));
-            self.tables.get(table).or_else(alone).copied()
-        };
-        let each = tables.map(|table| said(table).unwrap_or(self.default));
-        each.reduce(Level::stricter).unwrap_or(self.default)
+        let mut strictest: Option<Level> = None;
+        for (schema, name) in tables {
+            let said = self.tables.get(&format!("{schema}.{name}")).or_else(|| self.tables.get(name));
+            let level = said.copied().unwrap_or(self.default)?;
+            strictest = Some(strictest.map_or(level, |strictest| strictest.stricter(level)));
+        }
+        strictest.or(self.default)
     }
 
-    /// Whether answers may be kept outside of fixed snapshots at all.
-    pub fn keeps(&self) -> bool {
-        self.any(|level| !matches!(level, Level::Off | Level::Strict))
-    }
-
-    /// Whether some of them only while a fence holds.
-    pub fn fences(&self) -> bool {
-        self.any(|level| level == Level::Fenced)
-    }
-
-    fn any(&self, is: impl Fn(Level) -> bool) -> bool {
-        let mut levels = self.tables.values().chain(self.shapes.values()).chain([&self.default]);
-        self.enabled && levels.any(|level| is(*level))
+    /// Whether any rule allows an answer that is older than its question, so that fences and write sets are
+    /// needed.
+    pub fn remembers(&self) -> bool {
+        let loose = |level: &Option<Level>| level.is_some_and(|level| level != Level::Strict);
+        let mut all = self.tables.values().chain(self.shapes.values()).chain([&self.default]);
+        self.enabled && all.any(loose)
     }
 }
 
@@ -91,26 +83,26 @@ mod tests {
         let loose = Level::Bounded { max_staleness_ms: 200 };
         let settings = CoalesceSettings {
             tables: BTreeMap::from([
-                ("public.a".to_owned(), Level::Fenced),
-                ("b".to_owned(), loose),
-                ("x.b".to_owned(), Level::Off),
+                ("public.a".to_owned(), Some(Level::Fenced)),
+                ("b".to_owned(), Some(loose)),
+                ("x.b".to_owned(), None),
             ]),
-            shapes: BTreeMap::from([(7, loose), (8, Level::Off)]),
+            shapes: BTreeMap::from([(7, Some(loose)), (8, None)]),
             ..CoalesceSettings::default()
         };
-        let level = |shape, tables: &[&'static str]| settings.level(shape, tables.iter().copied());
-        assert_eq!(level(1, &["public.a"]), Level::Fenced);
-        assert_eq!(level(1, &["other.a"]), Level::Strict);
-        assert_eq!(level(1, &["any.b"]), loose);
-        assert_eq!(level(1, &["any.b", "public.a"]), Level::Fenced);
-        assert_eq!(level(1, &["public.a", "public.c"]), Level::Strict);
-        assert_eq!(level(1, &["public.a", "x.b"]), Level::Off);
-        assert_eq!(level(7, &["x.b"]), loose);
-        assert_eq!(level(8, &["public.a"]), Level::Off);
-        assert_eq!(level(1, &[]), Level::Strict);
-        assert!(settings.keeps() && settings.fences());
-        assert!(!CoalesceSettings::default().keeps());
+        let level =
+            |shape, tables: &[(&'static str, &'static str)]| settings.level(shape, tables.iter().copied());
+        assert_eq!(level(1, &[("public", "a")]), Some(Level::Fenced));
+        assert_eq!(level(1, &[("other", "a")]), Some(Level::Strict));
+        assert_eq!(level(1, &[("any", "b")]), Some(loose));
+        assert_eq!(level(1, &[("any", "b"), ("public", "a")]), Some(Level::Fenced));
+        assert_eq!(level(1, &[("public", "a"), ("public", "c")]), Some(Level::Strict));
+        assert_eq!(level(1, &[("public", "a"), ("x", "b")]), None, "one that is off");
+        assert_eq!(level(7, &[("x", "b")]), Some(loose));
+        assert_eq!(level(8, &[("public", "a")]), None);
+        assert_eq!(level(1, &[]), Some(Level::Strict));
+        assert!(settings.remembers() && !CoalesceSettings::default().remembers());
         let off = CoalesceSettings { enabled: false, ..settings };
-        assert!(off.level(7, std::iter::empty()) == Level::Off && !off.keeps());
+        assert!(off.level(7, std::iter::empty()).is_none() && !off.remembers());
     }
 }

@@ -26,7 +26,7 @@ fn child(table: u32) -> Rc<Child> {
 
 /// Look-ups 0 to 9 of a table, each with an answer of so many bytes.
 fn batch(table: u32, bytes: usize, transaction: Option<u64>) -> Batch {
-    let taken = Taken { sent_us: 0, epoch: 0, transaction };
+    let taken = Taken { sent_us: 0, fence: None, transaction };
     let episode = Episode { template: table, serial: table };
     let mut batch = Batch::new(child(table), taken, episode, vec![0; 10 * bytes].into());
     (batch.constants, batch.varying) = ([Key::Null].into(), [0].into());

@@ -151,7 +151,7 @@ pub(super) fn fetch(
     let table = session.tables.get(at.table)?;
     let template = world.templates.get_mut(at.template)?;
     if begins {
-        template.observe(ask.child, keys, &table.parameters, now_us);
+        template.observe(ask.child, (keys, &ask.forms()), &table.parameters, now_us);
     }
     let most = template.rate.chunk(session.loops[held].step).min(ask.keys_max);
     let (constants, varying) = divide(template, keys);
@@ -167,7 +167,8 @@ pub(super) fn fetch(
         held.episode
     };
     let what = What::Keys(members);
-    let mut orders = vec![Order { child: ask.child.clone(), episode, constants, varying, what }];
+    let mut orders =
+        vec![Order { child: ask.child.clone(), episode, constants, varying, forms: ask.forms(), what }];
     siblings(session, at, ask, world.templates, &mut orders);
     Some(orders)
 }
@@ -241,7 +242,8 @@ fn siblings(session: &mut Session, at: At, ask: &Ask<'_>, templates: &Templates,
         if session.loops.iter().any(is) {
             continue;
         }
-        let Some((child, constants)) = template.foresee(&table.parameters) else { continue };
+        let Some(last) = template.foresee(&table.parameters) else { continue };
+        let (child, constants, forms) = (last.child, last.values, last.forms);
         if child.context != ask.child.context || !may_fetch(child.level, child.serializable, &ask.place) {
             continue;
         }
@@ -255,6 +257,6 @@ fn siblings(session: &mut Session, at: At, ask: &Ask<'_>, templates: &Templates,
         let held = &mut session.loops[held];
         held.next = next;
         let (episode, what) = (held.episode, What::Keys(members));
-        orders.push(Order { child, episode, constants, varying: varying.into(), what });
+        orders.push(Order { child, episode, constants, varying: varying.into(), forms, what });
     }
 }

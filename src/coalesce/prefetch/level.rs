@@ -10,14 +10,14 @@
 //! What is buffered serves only in the transaction that it was fetched in, or, if there was none, outside of
 //! any.
 
+use std::rc::Rc;
+
 /// How old an answer may be in READ COMMITTED, whatever else allows it: what a user would not call stale.
 pub const AGE_MAX_US: u64 = 1_000_000;
 
 /// What a rule asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Level {
-    /// Nothing is done.
-    Off,
     /// Every history that a client sees is one that a direct connection could have seen.
     #[default]
     Strict,
@@ -31,7 +31,6 @@ impl Level {
     /// The name in rules, metrics and findings.
     pub fn label(self) -> &'static str {
         match self {
-            Level::Off => "off",
             Level::Strict => "strict",
             Level::Fenced => "fenced",
             Level::Bounded { .. } => "bounded",
@@ -42,7 +41,6 @@ impl Level {
     #[must_use]
     pub fn stricter(self, other: Level) -> Level {
         match (self, other) {
-            (Level::Off, _) | (_, Level::Off) => Level::Off,
             (Level::Strict, _) | (_, Level::Strict) => Level::Strict,
             (Level::Fenced, _) | (_, Level::Fenced) => Level::Fenced,
             (Level::Bounded { max_staleness_ms: a }, Level::Bounded { max_staleness_ms: b }) => {
@@ -88,42 +86,38 @@ impl Place {
 }
 
 /// When and where an answer was fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Taken {
     /// When the query was sent, µs: its snapshot is not older.
     pub sent_us: u64,
-    /// The fence's epoch when it was sent.
-    pub epoch: u64,
+    /// Says whether the fence holds that was seen just before the query was sent. `None`: something was being
+    /// written then.
+    pub fence: Option<Holds>,
     pub transaction: Option<u64>,
 }
+
+/// Whether no write of the tables that an answer depends on can have become visible since a moment.
+pub type Holds = Rc<dyn Fn() -> bool>;
 
 /// Whether anything may be fetched ahead at this place.
 pub fn may_fetch(level: Level, serializable: bool, place: &Place) -> bool {
     match place.transaction.map(|transaction| transaction.isolation) {
-        _ if level == Level::Off => false,
         Some(Isolation::RepeatableRead) => true,
         Some(Isolation::Serializable) => serializable,
         Some(Isolation::ReadCommitted) | None => level != Level::Strict,
     }
 }
 
-/// Whether an answer may be given here and now. `is_intact`: asked only if it matters, whether no write of the
-/// tables can have become visible since the epoch.
-pub fn may_serve(
-    level: Level,
-    serializable: bool,
-    place: &Place,
-    taken: &Taken,
-    is_intact: impl FnOnce(u64) -> bool,
-) -> bool {
+/// Whether an answer may be given here and now.
+pub fn may_serve(level: Level, serializable: bool, place: &Place, taken: &Taken) -> bool {
     if taken.transaction != place.serial() || !may_fetch(level, serializable, place) {
         return false;
     }
     let age_us = place.now_us.saturating_sub(taken.sent_us);
     match level {
         _ if place.is_fixed() => true,
-        Level::Off | Level::Strict => false,
-        Level::Fenced => age_us <= AGE_MAX_US && is_intact(taken.epoch),
+        Level::Strict => false,
+        Level::Fenced => age_us <= AGE_MAX_US && taken.fence.as_ref().is_some_and(|holds| holds()),
         Level::Bounded { max_staleness_ms } => age_us <= AGE_MAX_US.min(u64::from(max_staleness_ms) * 1_000),
     }
 }
@@ -138,19 +132,21 @@ mod tests {
         Place { now_us, transaction: isolation.map(|isolation| Transaction { serial: 7, isolation }) }
     }
 
+    fn taken(transaction: Option<u64>, intact: bool) -> Taken {
+        Taken { sent_us: 10_000_000, fence: Some(Rc::new(move || intact)), transaction }
+    }
+
     #[test]
     fn the_table_of_levels() {
         use Isolation::{ReadCommitted, RepeatableRead, Serializable};
         let serves = |level, isolation, age_us: u64, intact| {
             let place = place(isolation, 10_000_000 + age_us);
-            let taken = Taken { sent_us: 10_000_000, epoch: 3, transaction: place.serial() };
-            may_serve(level, false, &place, &taken, |epoch| intact && epoch == 3)
+            may_serve(level, false, &place, &taken(place.serial(), intact))
         };
         for level in [Level::Strict, Level::Fenced, BOUNDED] {
             assert!(serves(level, Some(RepeatableRead), 9_000_000, false), "{level:?}");
             assert!(!serves(level, Some(Serializable), 0, true), "{level:?}");
         }
-        assert!(!serves(Level::Off, Some(RepeatableRead), 0, true));
         for isolation in [None, Some(ReadCommitted)] {
             assert!(!serves(Level::Strict, isolation, 0, true));
             assert!(serves(Level::Fenced, isolation, 1_000_000, true));
@@ -164,15 +160,19 @@ mod tests {
 
     #[test]
     fn a_transaction_is_served_from_itself_alone() {
-        let here = place(Some(Isolation::RepeatableRead), 5);
+        let here = place(Some(Isolation::RepeatableRead), 10_000_005);
         for transaction in [None, Some(6)] {
-            let taken = Taken { sent_us: 5, epoch: 0, transaction };
-            assert!(!may_serve(Level::Fenced, true, &here, &taken, |_| true));
+            assert!(!may_serve(Level::Fenced, true, &here, &taken(transaction, true)));
         }
-        let taken = Taken { sent_us: 5, epoch: 0, transaction: Some(7) };
-        assert!(!may_serve(Level::Fenced, true, &place(None, 5), &taken, |_| true));
-        let serializable = place(Some(Isolation::Serializable), 5);
-        assert!(may_serve(Level::Strict, true, &serializable, &taken, |_| false));
+        let own = taken(Some(7), true);
+        assert!(!may_serve(Level::Fenced, true, &place(None, 10_000_005), &own));
+        let serializable = place(Some(Isolation::Serializable), 10_000_005);
+        assert!(may_serve(Level::Strict, true, &serializable, &own));
+        let open = Taken { fence: None, ..taken(None, true) };
+        assert!(
+            !may_serve(Level::Fenced, true, &place(None, 10_000_005), &open),
+            "while something was written"
+        );
     }
 
     #[test]
@@ -181,6 +181,5 @@ mod tests {
         assert_eq!(loose.stricter(BOUNDED), BOUNDED);
         assert_eq!(loose.stricter(Level::Fenced), Level::Fenced);
         assert_eq!(Level::Fenced.stricter(Level::Strict), Level::Strict);
-        assert_eq!(Level::Strict.stricter(Level::Off), Level::Off);
     }
 }

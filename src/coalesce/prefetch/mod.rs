@@ -8,7 +8,7 @@
 //!   judgement;
 //! - `plan`: the decision; `follow`: loops over a result; `session`: what is remembered between two
 //!   statements, and what makes it forget;
-//! - `small`: whole small tables; `same`: identical reads.
+//! - `message`: an order's members as messages; `small`: whole small tables; `same`: identical reads.
 //!
 //! What the shell does, and when:
 //!
@@ -22,7 +22,7 @@
 //!    order. The first returns what the client waits for, if it returns `None` or the fetch failed
 //!    (`failed`), the client's own statement goes as it is. `Forward` with `keep`: `file_own` with its
 //!    answer.
-//! 4. `Taken` is of the moment before the query is handed to the server, its epoch too.
+//! 4. `Taken` is of the moment before the query is handed to the server, its fence too.
 //! 5. Statements that are not look-ups call what they make untrue: `own_write` before they are sent,
 //!    `direct_read` for reads that pass, `error`, `setting_changed` and so on. Nothing of that costs anything
 //!    while `is_empty`.
@@ -32,6 +32,7 @@ pub mod buffer;
 mod follow;
 pub mod keys;
 pub mod level;
+mod message;
 pub mod plan;
 pub mod rate;
 pub mod same;

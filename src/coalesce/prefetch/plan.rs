@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::buffer::Served;
 use super::follow::{cold, fetch, warm};
-use super::keys::{Key, Value};
-use super::level::{Place, may_fetch, may_serve};
+use super::keys::{Form, Key, Value};
+use super::level::{Level, Place, may_fetch, may_serve};
 use super::session::{Kept, Session};
 use super::small::LOOKUPS;
 use super::template::{Kind, Source, Templates};
@@ -25,13 +25,19 @@ pub struct Ask<'a> {
     pub keys_max: usize,
 }
 
+impl Ask<'_> {
+    pub(super) fn forms(&self) -> Box<[Form]> {
+        self.values.iter().map(|value| value.form).collect()
+    }
+}
+
 /// What the decision looks at beside the session.
 pub struct World<'a> {
     pub templates: &'a mut Templates,
     /// Has been told of this look-up (`Watch::asked`), and not yet of its answer.
     pub watch: &'a Watch,
-    /// Whether no write of one of these tables can have become visible since an epoch.
-    pub is_intact: &'a dyn Fn(&[u32], u64) -> bool,
+    /// Whether nobody is writing to these tables at the moment, so that a fence can be seen.
+    pub is_calm: &'a dyn Fn(&[u32]) -> bool,
 }
 
 /// What to do.
@@ -57,6 +63,8 @@ pub enum Why {
     Last,
     /// It was turned off.
     Off,
+    /// Somebody is writing to its tables, so that nothing that is fetched now could be kept.
+    Writes,
 }
 
 impl Why {
@@ -67,6 +75,7 @@ impl Why {
             Why::Alone => "alone",
             Why::Last => "last",
             Why::Off => "off",
+            Why::Writes => "writes",
         }
     }
 }
@@ -79,6 +88,8 @@ pub struct Order {
     pub constants: Box<[Key]>,
     /// Which values vary, in rising order.
     pub varying: Box<[u16]>,
+    /// In which form the client sends each value.
+    pub forms: Box<[Form]>,
     pub what: What,
 }
 
@@ -103,13 +114,15 @@ pub fn plan(session: &mut Session, ask: &Ask<'_>, world: &mut World<'_>) -> Plan
     }
     let keys: Vec<Key> =
         ask.values.iter().zip(&child.slots).map(|(value, slot)| Key::of(*value, *slot)).collect();
-    let is_intact = |epoch| (world.is_intact)(&child.tables, epoch);
-    let may = |taken: &_| may_serve(child.level, child.serializable, place, taken, is_intact);
+    let may = |taken: &_| may_serve(child.level, child.serializable, place, taken);
     if let Some(served) = session.buffer.serve(child, &keys, place.now_us, may) {
         return Plan::Serve(served);
     }
     // What could not be served any more may have turned its template off.
     session.settle(world.templates, place.now_us);
+    if child.level == Level::Fenced && !place.is_fixed() && !(world.is_calm)(&child.tables) {
+        return Plan::Forward { why: Why::Writes, keep: None };
+    }
     let mut why = Why::Alone;
     let at =
         warm(session, &keys, ask, world, &mut why).or_else(|| cold(session, &keys, ask, world, &mut why));
@@ -165,6 +178,7 @@ fn table(
         episode: session.loops[held].episode,
         constants: constants.into(),
         varying: [small.value].into(),
+        forms: ask.forms(),
         what: What::Table(own.clone()),
     })
 }

@@ -1,6 +1,7 @@
 //! A model of a database and of one session that goes through `plan`, for the tests: it answers queries from
 //! a history of versions, so that it can be said which answers were legal at which moment.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -46,7 +47,7 @@ pub struct Play {
     own: State,
     snapshot: Option<State>,
     /// When each table was written last by anyone who uses this process.
-    fence: HashMap<u64, u64>,
+    fence: Rc<RefCell<HashMap<u64, u64>>>,
     pub fence_works: bool,
     /// Data queries that reached the server.
     pub queries: u32,
@@ -73,7 +74,7 @@ impl Play {
             history: vec![(0, State::default())],
             own: State::default(),
             snapshot: None,
-            fence: HashMap::new(),
+            fence: Rc::default(),
             fence_works: true,
             queries: 0,
             small: None,
@@ -137,7 +138,7 @@ impl Play {
         let version = self.now_us;
         self.commit(HashMap::from([((table, key), version)]));
         if !around {
-            self.fence.insert(table, self.now_us);
+            self.fence.borrow_mut().insert(table, self.now_us);
         }
     }
 
@@ -159,7 +160,7 @@ impl Play {
             let writes = std::mem::take(&mut self.own);
             self.snapshot = None;
             for (table, _) in writes.keys() {
-                self.fence.insert(*table, self.now_us);
+                self.fence.borrow_mut().insert(*table, self.now_us);
             }
             if commits && !writes.is_empty() {
                 self.commit(writes);
@@ -172,7 +173,7 @@ impl Play {
         self.now_us += 10;
         self.visible();
         self.session.own_write(Some(&[table as u32]));
-        self.fence.insert(table, self.now_us);
+        self.fence.borrow_mut().insert(table, self.now_us);
         let write = ((table, key), self.now_us);
         if self.transaction.is_some() {
             self.own.extend([write]);
@@ -229,20 +230,15 @@ impl Play {
         let mut marks = Marks::default();
         values.iter().flat_map(|value| value.bytes).for_each(|bytes| marks.add(mark::text(bytes)));
         self.watch.asked((table, Kind::Read), &marks, self.now_us, &Thresholds::default());
-        let (fence, works) = (self.fence.clone(), self.fence_works);
-        let is_intact = |tables: &[u32], since: u64| {
-            !works
-                || tables.iter().all(|table| fence.get(&u64::from(*table)).is_none_or(|last| *last < since))
-        };
         let ask = Ask { child: &child, values: &values, place: self.place(), keys_max: 512 };
-        let mut world = World { templates: &mut self.templates, watch: &self.watch, is_intact: &is_intact };
+        let mut world = World { templates: &mut self.templates, watch: &self.watch, is_calm: &|_| true };
         let (frames, rows, served) = match plan(&mut self.session, &ask, &mut world) {
             Plan::Serve(served) => (served.frames[served.at.clone()].to_vec(), served.rows, Some(served)),
             Plan::Forward { keep, .. } => {
                 let (frames, rows) = self.ask(table, &Key::Integer(key));
                 self.session.direct_read(Some(&[table as u32]));
                 if let Some(kept) = keep {
-                    self.session.file_own(kept, self.taken(), frames.clone().into(), rows, self.now_us);
+                    self.session.file_own(kept, self.taken(table), frames.clone().into(), rows, self.now_us);
                 }
                 (frames, rows, None)
             }
@@ -260,8 +256,10 @@ impl Play {
         (frames, served)
     }
 
-    fn taken(&self) -> Taken {
-        Taken { sent_us: self.now_us, epoch: self.now_us, transaction: self.place().serial() }
+    fn taken(&self, table: u64) -> Taken {
+        let (fence, works, since) = (self.fence.clone(), self.fence_works, self.now_us);
+        let holds = move || !works || fence.borrow().get(&table).is_none_or(|last| *last < since);
+        Taken { sent_us: since, fence: Some(Rc::new(holds)), transaction: self.place().serial() }
     }
 
     fn ask(&mut self, table: u64, key: &Key) -> (Frames, u32) {
@@ -274,7 +272,7 @@ impl Play {
     fn fetch(&mut self, order: Order) -> Option<Served> {
         self.queries += 1;
         let table = order.child.shape;
-        let (state, taken) = (self.visible(), self.taken());
+        let (state, taken) = (self.visible(), self.taken(table));
         self.seen_us.insert(table, self.now_us);
         let (mut frames, mut answers) = (Vec::new(), Vec::new());
         let mut add = |play: &Play, key: &Key| {

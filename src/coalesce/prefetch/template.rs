@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::Child;
-use super::keys::Key;
+use super::keys::{Form, Key};
 use super::rate::{Off, Rate};
 
 /// Templates of one pool. An application has dozens; those that were of use least recently make room.
@@ -54,8 +54,16 @@ pub struct Template {
     pub sources: Box<[Source]>,
     pub rate: Rate,
     /// The last look-up of this template, for those that go along with others.
-    pub last: Option<(Rc<Child>, Box<[Key]>)>,
+    pub last: Option<Last>,
     touched_us: u64,
+}
+
+/// A look-up as it was asked.
+pub struct Last {
+    pub child: Rc<Child>,
+    pub values: Box<[Key]>,
+    /// In which form the client sends each.
+    pub forms: Box<[Form]>,
 }
 
 impl Template {
@@ -68,26 +76,33 @@ impl Template {
         each.unzip()
     }
 
-    /// All values of a look-up that was not asked yet, `Null` where they come from columns. `None`: they are
-    /// not known.
-    pub fn foresee(&self, parameters: &[Key]) -> Option<(Rc<Child>, Box<[Key]>)> {
-        let (child, last) = self.last.as_ref()?;
-        let values = self.sources.iter().zip(last).map(|(source, last)| match source {
+    /// A look-up that was not asked yet, its values `Null` where they come from columns. `None`: they are not
+    /// known.
+    pub fn foresee(&self, parameters: &[Key]) -> Option<Last> {
+        let last = self.last.as_ref()?;
+        let values = self.sources.iter().zip(&last.values).map(|(source, last)| match source {
             Source::Column(_) => Some(Key::Null),
             Source::Parameter(at) => parameters.get(usize::from(*at)).cloned(),
             Source::Same => Some(last.clone()),
             Source::Own => None,
         });
-        Some((child.clone(), values.collect::<Option<_>>()?))
+        let (child, forms) = (last.child.clone(), last.forms.clone());
+        Some(Last { child, values: values.collect::<Option<_>>()?, forms })
     }
 
     /// The first look-up of a loop was asked with these values, the parent with those.
-    pub fn observe(&mut self, child: &Rc<Child>, values: &[Key], parameters: &[Key], now_us: u64) {
+    pub fn observe(
+        &mut self,
+        child: &Rc<Child>,
+        (values, forms): (&[Key], &[Form]),
+        parameters: &[Key],
+        now_us: u64,
+    ) {
         self.touched_us = now_us;
-        let before = self.last.as_ref().filter(|(_, last)| last.len() == values.len());
+        let before = self.last.as_ref().map(|last| &last.values).filter(|last| last.len() == values.len());
         for (at, source) in self.sources.iter_mut().enumerate() {
             let Some(value) = values.get(at) else { continue };
-            let last = before.map(|(_, last)| &last[at]);
+            let last = before.map(|last| &last[at]);
             let parameter = || parameters.iter().position(|parameter| parameter == value);
             *source = match *source {
                 Source::Same if last.is_some_and(|last| last != value) => {
@@ -97,7 +112,7 @@ impl Template {
                 source => source,
             };
         }
-        self.last = Some((child.clone(), values.into()));
+        self.last = Some(Last { child: child.clone(), values: values.into(), forms: forms.into() });
     }
 }
 

@@ -83,10 +83,10 @@ impl Default for Coalesce {
             settings::Insert::Deferred => Insert::Deferred,
         };
         let level = match room.default {
-            level::Level::Off => Level::Off,
-            level::Level::Strict => Level::Strict,
-            level::Level::Fenced => Level::Fenced,
-            level::Level::Bounded { max_staleness_ms } => Level::Bounded(Bounded { max_staleness_ms }),
+            None => Level::Off,
+            Some(level::Level::Strict) => Level::Strict,
+            Some(level::Level::Fenced) => Level::Fenced,
+            Some(level::Level::Bounded { max_staleness_ms }) => Level::Bounded(Bounded { max_staleness_ms }),
         };
         Coalesce {
             enabled: room.enabled,
@@ -129,11 +129,11 @@ pub(super) fn resolve(context: &mut Context<'_>, coalesce: &Coalesce) -> Coalesc
     settings
 }
 
-fn level(rule: Rule) -> level::Level {
+fn level(rule: Rule) -> Option<level::Level> {
     match rule.level {
-        Level::Off => level::Level::Off,
-        Level::Strict => level::Level::Strict,
-        Level::Fenced => level::Level::Fenced,
-        Level::Bounded(Bounded { max_staleness_ms }) => level::Level::Bounded { max_staleness_ms },
+        Level::Off => None,
+        Level::Strict => Some(level::Level::Strict),
+        Level::Fenced => Some(level::Level::Fenced),
+        Level::Bounded(Bounded { max_staleness_ms }) => Some(level::Level::Bounded { max_staleness_ms }),
     }
 }

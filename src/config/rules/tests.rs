@@ -221,14 +221,14 @@ fn rules_become_the_rooms_settings() {
     .coalesce;
     let expected = CoalesceSettings {
         enabled: true,
-        default: Level::Off,
+        default: None,
         serializable: true,
         insert: Insert::Deferred,
         tables: BTreeMap::from([
-            ("public.a".to_owned(), Level::Fenced),
-            ("b".to_owned(), Level::Bounded { max_staleness_ms: 200 }),
+            ("public.a".to_owned(), Some(Level::Fenced)),
+            ("b".to_owned(), Some(Level::Bounded { max_staleness_ms: 200 })),
         ]),
-        shapes: BTreeMap::from([(255, Level::Strict)]),
+        shapes: BTreeMap::from([(255, Some(Level::Strict))]),
     };
     assert_eq!(coalesce, expected);
     let on = good("observe: {parameters: true}\n");
