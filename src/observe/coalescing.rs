@@ -35,6 +35,7 @@ pub struct Entry {
     wasted: AtomicU64,
     wasted_rows: AtomicU64,
     staleness: Latency,
+    staleness_us: AtomicU64,
     fallbacks: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -62,6 +63,7 @@ impl Entry {
     pub fn serve(&self, age_us: u64) {
         add(&self.served, 1);
         self.staleness.observe_us(age_us);
+        add(&self.staleness_us, age_us);
     }
 
     /// So many look-ups, with so many rows, were fetched and never asked for.
@@ -90,6 +92,8 @@ pub struct Totals {
     /// Answers given from what was fetched before; one that is given twice counts twice.
     pub served: u64,
     pub staleness: Distribution,
+    /// Of all served answers together.
+    pub staleness_us: u64,
     pub fallbacks: BTreeMap<&'static str, u64>,
 }
 
@@ -101,6 +105,7 @@ impl Totals {
         self.wasted += entry.wasted.load(Relaxed);
         self.wasted_rows += entry.wasted_rows.load(Relaxed);
         self.served += entry.served.load(Relaxed);
+        self.staleness_us += entry.staleness_us.load(Relaxed);
         entry.staleness.add_to(&mut self.staleness);
         for (reason, count) in entry.fallbacks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             *self.fallbacks.entry(reason).or_default() += count;
@@ -115,6 +120,7 @@ impl Totals {
         self.wasted += other.wasted;
         self.wasted_rows += other.wasted_rows;
         self.served += other.served;
+        self.staleness_us += other.staleness_us;
         self.staleness.add(&other.staleness);
         other
             .fallbacks
@@ -208,8 +214,14 @@ impl Coalescing {
 
     /// What all shapes come to, those too that have no row.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+        let mut totals = self.others();
         self.records().values().flat_map(|record| &record.entries).for_each(|entry| totals.add(entry));
+        totals
+    }
+
+    /// What those come to that have none.
+    pub fn others(&self) -> Totals {
+        let mut totals = Totals::default();
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.iter().for_each(|entry| totals.add(entry));
         totals

@@ -167,6 +167,35 @@ fn histograms_are_cumulative_in_seconds_and_agree_with_their_count() {
 }
 
 #[test]
+fn coalescing_is_added_up_by_database() {
+    use crate::observe::coalescing::{Key, SHAPES_MAX};
+    let registry = Registry::default();
+    for database in 0..SHAPES_MAX as u64 + 5 {
+        // A hundred databases have series of their own, the first one with two shapes.
+        for fingerprint in 0..if database == 0 { 2 } else { 1 } {
+            let key = Key { database: format!("db{database:04}").into(), fingerprint };
+            let entry = registry.coalescing.enter(key, &"select 1".into());
+            entry.batch(2);
+            entry.serve(3_000);
+            entry.waste(1, 7);
+            entry.fall_back("level");
+        }
+    }
+    let samples = parse(&render(&registry));
+    let value = |name: &str, labels: &[(&str, &str)]| find(&samples, name, labels).value;
+    let first = ("database", "db0000");
+    assert_eq!(value("pgweir_coalescing_batches_total", &[first]), 2.0);
+    assert_eq!(value("pgweir_coalescing_members_total", &[first]), 4.0);
+    assert_eq!(value("pgweir_coalescing_wasted_rows_total", &[first]), 14.0);
+    assert_eq!(value("pgweir_coalescing_fallbacks_total", &[first, ("reason", "level")]), 2.0);
+    assert_eq!(value("pgweir_coalescing_staleness_seconds_count", &[first]), 2.0);
+    assert_eq!(value("pgweir_coalescing_staleness_seconds_sum", &[first]), 0.006);
+    let served = samples.iter().filter(|sample| sample.name == "pgweir_coalescing_served_total");
+    let served: Vec<f64> = served.map(|sample| sample.value).collect();
+    assert_eq!((served.len(), served.iter().sum()), (101, SHAPES_MAX as f64 + 6.0));
+}
+
+#[test]
 fn names_of_any_kind_stay_inside_their_label() {
     let registry = Registry::default();
     let odd = "a\"b\\c\nd}\u{e9} 1";
