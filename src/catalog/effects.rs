@@ -89,7 +89,12 @@ const QUIET_IN_C: [&str; 9] = [
     "uuid_generate_v4",
 ];
 
-/// One of PostgreSQL's own volatile functions that write no table.
+/// The names of PostgreSQL's own volatile functions that write no table.
+pub fn quiet_builtins() -> &'static [&'static str] {
+    &QUIET
+}
+
+/// One of [`quiet_builtins`].
 pub fn is_quiet_builtin(name: &str) -> bool {
     QUIET.binary_search(&name).is_ok()
 }

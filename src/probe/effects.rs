@@ -7,18 +7,19 @@ use tokio_postgres::types::ToSql;
 
 use super::ProbeError;
 use super::catalog::{Reading, get};
-use crate::catalog::effects::{Effects, is_quiet_builtin, is_quiet_in_c};
+use crate::catalog::effects::{Effects, is_quiet_builtin, is_quiet_in_c, quiet_builtins};
 use crate::catalog::{FUNCTIONS_MAX, Function, Oid, Volatility};
 use crate::sql::body;
 
 /// Procedures are run by CALL alone. A longer body than this is not looked at: it is no small one that keeps a
-/// column up to date. One that is empty here is C, or SQL that was parsed when it was made.
+/// column up to date. One that is empty here is C, or SQL that was parsed when it was made. Extensions may put theirs
+/// into pg_catalog; what PostgreSQL made itself has an oid below 16384.
 const VOLATILE: &str = "SELECT p.oid, n.nspname::text, p.proname::text, l.lanname::text, \
         CASE WHEN length(p.prosrc) <= 4096 THEN p.prosrc ELSE '' END, \
         p.pronargs - p.pronargdefaults <= 1 AND coalesce(t.typtype = 'c', false) \
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
     LEFT JOIN pg_type t ON t.oid = p.proargtypes[0] AND p.pronargs > 0 \
-    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND p.provolatile = 'v' \
+    WHERE (n.nspname NOT IN ('pg_catalog', 'information_schema') OR p.oid >= 16384) AND p.provolatile = 'v' \
         AND p.prokind IN ('f', 'w') ORDER BY p.oid LIMIT $1";
 
 /// Where these functions run for a table or view: in a view's query or a rule, and in a policy; and, for
@@ -52,6 +53,20 @@ const RUN_ANYWHERE: &str = "SELECT oprcode::oid FROM pg_operator WHERE oprcode::
             AND d.refobjid = ANY($1::oid[]) AND c.contypid <> 0 \
     UNION SELECT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_type'::regclass \
         AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = ANY($1::oid[])";
+
+/// PostgreSQL's own volatile functions that are not known to be quiet.
+const LOUD_BUILTINS: &str = "SELECT p.oid, p.proname::text FROM pg_proc p \
+    WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.provolatile = 'v' AND p.oid < 16384 \
+        AND p.prokind IN ('f', 'w') AND p.proname <> ALL($1::text[])";
+
+/// Where these run: pg_depend does not tell of PostgreSQL's own functions, but the trees of expressions do.
+const RUN_BUILTINS: &str = "SELECT o.relation, (regexp_match(o.tree, $1))[1]::oid, o.reads FROM ( \
+        SELECT ev_class, true, ev_action::text FROM pg_rewrite WHERE ev_class >= 16384 \
+        UNION ALL SELECT polrelid, true, concat(polqual::text, polwithcheck::text) FROM pg_policy \
+        UNION ALL SELECT adrelid, false, adbin::text FROM pg_attrdef WHERE adrelid >= 16384 \
+        UNION ALL SELECT conrelid, false, conbin::text FROM pg_constraint WHERE conbin IS NOT NULL \
+        UNION ALL SELECT tgrelid, false, tgqual::text FROM pg_trigger WHERE tgqual IS NOT NULL \
+    ) o (relation, reads, tree) WHERE o.tree ~ $1";
 
 /// # Errors
 /// A later attempt may succeed. What is refused for good makes the effects unknown, and a note says so.
@@ -103,24 +118,51 @@ async fn places(
     mut effects: Effects,
 ) -> Result<Effects, ProbeError> {
     let oids: Vec<Oid> = restless.keys().copied().collect();
-    let name = |oid: Oid| restless.get(&oid).cloned().unwrap_or_default();
     if !oids.is_empty() {
         let (Some(run_by), Some(run_anywhere)) =
             (asked(reading, RUN_BY, &[&oids]).await?, asked(reading, RUN_ANYWHERE, &[&oids]).await?)
         else {
             return Ok(Effects::default());
         };
-        for row in &run_by {
-            let (relation, function, reads): (Oid, Oid, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
-            let of = if reads { &mut effects.on_read } else { &mut effects.on_write };
-            of.entry(relation).or_default().push(name(function));
-        }
+        note(&mut effects, &mut anywhere, &run_by, restless)?;
         for row in &run_anywhere {
-            anywhere.insert(name(get(row, 0)?));
+            anywhere.extend(restless.get(&get::<Oid>(row, 0)?).cloned());
         }
     }
+    let Some(rows) = asked(reading, LOUD_BUILTINS, &[&quiet_builtins()]).await? else {
+        return Ok(Effects::default());
+    };
+    let mut loud: BTreeMap<Oid, String> = BTreeMap::new();
+    for row in &rows {
+        loud.insert(get(row, 0)?, get(row, 1)?);
+    }
+    let oids: Vec<String> = loud.keys().map(Oid::to_string).collect();
+    let calls = format!(":funcid ({}) ", oids.join("|"));
+    let Some(run) = asked(reading, RUN_BUILTINS, &[&calls]).await? else {
+        return Ok(Effects::default());
+    };
+    note(&mut effects, &mut anywhere, &run, &loud)?;
     effects.anywhere = anywhere.into_iter().collect();
     Ok(effects)
+}
+
+/// Rows of relation, function, and whether reads run it too. Relation 0: that of a domain.
+fn note(
+    effects: &mut Effects,
+    anywhere: &mut BTreeSet<String>,
+    rows: &[tokio_postgres::Row],
+    names: &BTreeMap<Oid, String>,
+) -> Result<(), ProbeError> {
+    for row in rows {
+        let (relation, function, reads): (Oid, Oid, bool) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+        let name = names.get(&function).cloned().unwrap_or_default();
+        match (relation, reads) {
+            (0, _) => drop(anywhere.insert(name)),
+            (relation, true) => effects.on_read.entry(relation).or_default().push(name),
+            (relation, false) => effects.on_write.entry(relation).or_default().push(name),
+        }
+    }
+    Ok(())
 }
 
 /// `None`: it is refused, and always will be.

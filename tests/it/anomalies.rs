@@ -249,7 +249,7 @@ fn a_cache_behind_the_fence_is_never_stale() {
         let report = own_writes(&direct, 500, front(), true);
         assert_eq!(report.first, None);
         let (served, asked) = fenced.served();
-        assert!(served > 500 && asked > 500, "{served} served, {asked} asked: that shows little");
+        assert!(served > 100 && asked > 100, "{served} served, {asked} asked: that shows little");
     });
 }
 

@@ -142,21 +142,28 @@ impl<'a> Closure<'a> {
         Ok(())
     }
 
+    /// Those of a partitioned table are its partitions' too, whether the catalog shows them there or not.
     fn triggers(&self, table: &Table, events: u8) -> Result<(), Doubt> {
-        for trigger in &table.triggers {
-            let fires = trigger.events.iter().any(|name| event(name) & events != 0);
-            let calm = || {
-                let (schema, name) = trigger.function.split_once('.').unwrap_or(("", &trigger.function));
-                self.catalog.is_calm(Some(schema), name)
-            };
-            if fires && trigger.enabled != TriggerState::Disabled && !calm() {
-                return Err(format!(
-                    "{} has the trigger {}, which may do anything",
-                    table.name, trigger.name
-                ));
+        let mut at = Some(table);
+        while let Some(table) = at {
+            for trigger in &table.triggers {
+                let fires = trigger.events.iter().any(|name| event(name) & events != 0);
+                let calm = || {
+                    let (schema, name) = trigger.function.split_once('.').unwrap_or(("", &trigger.function));
+                    self.catalog.is_calm(Some(schema), name)
+                };
+                if fires && trigger.enabled != TriggerState::Disabled && !calm() {
+                    let (table, trigger) = (&table.name, &trigger.name);
+                    return Err(format!("{table} has the trigger {trigger}, which may do anything"));
+                }
             }
+            at = self.parent(table);
         }
         Ok(())
+    }
+
+    fn parent(&self, table: &Table) -> Option<&'a Table> {
+        table.partition_of.as_ref().and_then(|of| self.catalog.table_by_oid(of.parent))
     }
 
     /// Rows of other tables that go, or change, with rows of this one. A key that points to a partitioned table
@@ -170,7 +177,7 @@ impl<'a> Closure<'a> {
                     self.add(from, led);
                 }
             }
-            target = to.partition_of.as_ref().and_then(|of| self.catalog.table_by_oid(of.parent));
+            target = self.parent(to);
         }
     }
 
