@@ -69,6 +69,11 @@ impl Drive {
         for done in notes.done.drain(..) {
             self.book_one(&done);
             self.watch_done(&done, None);
+            if self.keeping.is_some() {
+                let input = std::mem::take(&mut self.from_server.input);
+                self.note_answer(&done, input.bytes().get(done.at.clone()).unwrap_or_default());
+                self.from_server.input = input;
+            }
         }
     }
 
@@ -76,6 +81,7 @@ impl Drive {
     pub(super) fn book_done(&mut self, done: &Done, frames: &[u8]) {
         self.book_one(done);
         self.watch_done(done, Some(frames));
+        self.note_answer(done, frames);
     }
 
     fn book_one(&mut self, done: &Done) {

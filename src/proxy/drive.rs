@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::books::Waits;
-use super::coalescing::{Ahead, Fetching, Lead, Lines, Looked, Place, Surveying, Writing};
+use super::coalescing::{Ahead, Fetching, Keeping, Lead, Lines, Looked, Place, Surveying, Writing};
 use super::control::Control;
 use super::farewell;
 use super::farewell::Farewell;
@@ -82,6 +82,8 @@ pub struct Drive {
     pub(super) ahead: Option<Box<Ahead>>,
     pub(super) fetching: Option<Box<Fetching>>,
     pub(super) surveying: Option<Surveying>,
+    /// The answer to come is to be kept for the same look-up later.
+    pub(super) keeping: Option<Box<Keeping>>,
     /// The look-up at the front of the input was told to the watch; it is to be sent as it is; and cancelled then.
     pub(super) asked_ahead: bool,
     pub(super) looked_past: bool,
@@ -154,6 +156,7 @@ impl Drive {
             ahead: None,
             fetching: None,
             surveying: None,
+            keeping: None,
             asked_ahead: false,
             looked_past: false,
             cancel_next: false,

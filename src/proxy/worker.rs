@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
-use super::coalescing::Lines;
+use super::coalescing::{Lines, settle_lost};
 use super::control::{Control, State, Wish};
 use super::hub::{Hub, Live, Mail};
 use super::{farewell, greet, report};
@@ -289,6 +289,7 @@ impl Worker {
             self.sweep_bursts();
             let refreshes = self.hub.registry.catalogs.list().iter().map(|(_, known)| known.refreshes).sum();
             self.catalogs_seen.set(refreshes);
+            self.lines.borrow().values().for_each(settle_lost);
             let live = self.hub.live();
             let now = self.clock.ms();
             self.each_session(|control| {

@@ -1,6 +1,9 @@
 //! Sequential loops, each look-up sent only when the one before it was answered: the same answers in far fewer queries,
 //! at the level that is named with each figure.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
 use pgweir::coalesce::prefetch::level::Level;
 use pgweir::coalesce::settings::CoalesceSettings;
 use pgweir::demo::cluster::{Cluster, ClusterOptions};
@@ -179,4 +182,62 @@ fn a_page_of_records_takes_four_queries() {
 fn and_so_it_does_in_transactions() {
     check(&House::new(Level::Fenced), by_literal, Some("BEGIN"));
     check(&House::new(Level::Strict), by_parameter, Some("BEGIN ISOLATION LEVEL REPEATABLE READ"));
+}
+
+/// One client writes ever larger numbers, another asks for the number again and again. Returns how many answers were
+/// given, and how many of them were older than what had been acknowledged before they were asked for.
+fn race(house: &House, send: Send) -> (u64, u64) {
+    let (acknowledged, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut client = house.client();
+            for number in 1..=150 {
+                client.query(&format!("UPDATE records SET quantity = {number} WHERE id = 7"));
+                acknowledged.store(number, SeqCst);
+                std::thread::sleep(Duration::from_millis(8));
+            }
+            over.store(true, SeqCst);
+        });
+        let (mut client, mut reads, mut stale) = (house.client(), 0, 0);
+        while !over.load(SeqCst) {
+            let before = acknowledged.load(SeqCst);
+            let found = rows(&send(&mut client, "SELECT quantity FROM records WHERE id = $1", "7"));
+            let found: u64 = found[0][0].parse().unwrap();
+            reads += 1;
+            stale += u64::from(found < before);
+        }
+        writer.join().unwrap();
+        (reads, stale)
+    })
+}
+
+fn served(house: &House) -> u64 {
+    let (_, page) = http(house.weir.admin(), "GET", "/api/database/coalescing", &[]);
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    page["totals"]["served"].as_u64().unwrap_or_else(|| panic!("{page}"))
+}
+
+#[test]
+fn kept_answers_are_never_older_than_what_was_acknowledged() {
+    for send in [by_literal as Send, by_parameter] {
+        let house = House::new(Level::Fenced);
+        // The number starts where the race does.
+        house.client().query("UPDATE records SET quantity = 0 WHERE id = 7");
+        let (reads, stale) = race(&house, send);
+        println!("fenced: {reads} reads, {} from what was kept", served(&house));
+        assert_eq!(stale, 0, "of {reads}");
+        assert!(
+            served(&house) > 100,
+            "of {reads} reads only {} were answered from what was kept",
+            served(&house)
+        );
+    }
+}
+
+#[test]
+fn the_race_can_see_what_is_stale() {
+    let house = House::new(Level::Bounded { max_staleness_ms: 200 });
+    house.client().query("UPDATE records SET quantity = 0 WHERE id = 7");
+    let (reads, stale) = race(&house, by_literal);
+    assert!(stale > 0, "of {reads} reads none was stale, {} were kept", served(&house));
 }

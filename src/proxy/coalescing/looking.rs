@@ -136,7 +136,8 @@ impl Drive {
         };
         drop(scratch);
         match decision {
-            plan::Plan::Forward { why, .. } => {
+            plan::Plan::Forward { why, keep } => {
+                self.keep_answer(keep, place);
                 if why != plan::Why::Alone {
                     line.site.counts.fall_back(why.label());
                 }

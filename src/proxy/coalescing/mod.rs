@@ -38,11 +38,12 @@ use crate::session::lookup::{Lookup, Values};
 pub(super) use ahead::Ahead;
 use line::Line;
 pub(super) use looking::{Fetching, Looked, Surveying};
+pub(super) use noting::Keeping;
 pub(super) use seat::Place;
 pub(super) use site::Lead;
 use site::Site;
-pub(super) use writing::Writing;
 use writing::{KnownWrites, ShapeWrites};
+pub(super) use writing::{Writing, settle_lost};
 
 /// Kinds of look-ups followed per pool and worker; an application has some hundreds.
 const SITES_MAX: usize = 2_000;
@@ -55,6 +56,8 @@ pub struct Lines {
     /// Of the database, where a rule asks for one.
     fence: RefCell<Option<Arc<SharedFence>>>,
     pub(super) writes: KnownWrites,
+    /// It is being asked whether writes of lost connections are over.
+    settling: Cell<bool>,
     /// Of transactions that name none.
     isolation: Cell<Option<Isolation>>,
     /// Which look-ups follow which results.
@@ -76,6 +79,7 @@ impl Lines {
             settings: RefCell::default(),
             fence: RefCell::default(),
             writes: KnownWrites::default(),
+            settling: Cell::default(),
             isolation: Cell::default(),
             templates: RefCell::default(),
             counts: RefCell::default(),

@@ -1,12 +1,51 @@
 //! What a session sends and hears, as far as it matters to what it has fetched ahead.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, look_at};
+use crate::coalesce::prefetch::level::{Place, Taken};
+use crate::coalesce::prefetch::session::Kept;
 use crate::proxy::drive::Drive;
-use crate::session::account::Ask;
+use crate::session::account::{Ask, Done};
 use crate::sql::Traits;
-use crate::wire::server::TxStatus;
+use crate::wire;
+use crate::wire::server::{TxStatus, tag};
+
+/// An answer that is on its way and will be kept.
+pub struct Keeping {
+    kept: Kept,
+    taken: Taken,
+}
 
 impl Drive {
+    /// The look-up at the front of the input is sent; its answer may serve again.
+    pub(super) fn keep_answer(&mut self, kept: Option<Kept>, place: &Place) {
+        self.keeping = kept.map(|kept| {
+            let fence = self.lines.fence().and_then(|fence| look_at(&fence, &kept.child.tables));
+            let taken = Taken { sent_us: place.now_us, fence, transaction: place.serial() };
+            Box::new(Keeping { kept, taken })
+        });
+    }
+
+    /// A statement was answered by these frames.
+    pub(in crate::proxy) fn note_answer(&mut self, done: &Done, frames: &[u8]) {
+        let (Some(keeping), Some(ahead)) = (self.keeping.take(), &mut self.ahead) else {
+            return;
+        };
+        if done.sqlstate.is_some() || done.continued || done.shape.fingerprint != keeping.kept.child.shape {
+            return;
+        }
+        let mut rows = Vec::new();
+        let mut rest = frames;
+        while let Ok(Some(head)) = wire::head(rest) {
+            let Some(frame) = rest.get(..head.size) else { return };
+            if head.tag == tag::DATA_ROW {
+                rows.extend_from_slice(frame);
+            }
+            rest = &rest[head.size..];
+        }
+        let (count, now) = (u32::try_from(done.rows).unwrap_or(u32::MAX), self.worker.clock.us());
+        ahead.session.file_own(keeping.kept, keeping.taken, rows.into(), count, now);
+    }
+
     /// Statements are about to be sent: what was fetched ahead may not be the truth any more.
     pub(in crate::proxy) fn note_sent(&mut self, asks: &[Ask], messages: u32) {
         if self.ahead.is_none() && !self.may_keep(asks) {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Lines;
 use crate::coalesce::writer::{Writer, ends_transaction};
 use crate::coalesce::writes::{self, WriteSet};
 use crate::observe::fences::{OpenWrite, SharedFence};
@@ -135,4 +136,32 @@ impl Drive {
             writing.open.drain(..).for_each(OpenWrite::close);
         }
     }
+}
+
+/// Finds out whether writes of lost connections are over: PostgreSQL has ended their backends.
+pub fn settle_lost(lines: &Rc<Lines>) {
+    let (Some(fence), Some(pool)) = (lines.fence(), lines.pool.upgrade()) else {
+        return;
+    };
+    let lost = fence.lost();
+    if lost.is_empty() || lines.settling.replace(true) {
+        return;
+    }
+    let lines = lines.clone();
+    tokio::task::spawn_local(async move {
+        if let Some(mut lease) = pool.take(None, &Rc::default()) {
+            let pids: Vec<String> = lost.iter().map(|(_, backend)| backend.to_string()).collect();
+            let question =
+                format!("SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid IN ({})", pids.join(","));
+            if let Ok(rows) = lease.server().ask(question.as_bytes()).await {
+                let alive: Vec<Vec<u8>> = rows.into_iter().flatten().flatten().collect();
+                let gone = |backend: &i32| !alive.iter().any(|pid| **pid == *backend.to_string().as_bytes());
+                let over: Vec<u64> =
+                    lost.iter().filter(|(_, backend)| gone(backend)).map(|(number, _)| *number).collect();
+                fence.settle(&over);
+                lease.give_back();
+            }
+        }
+        lines.settling.set(false);
+    });
 }
