@@ -56,7 +56,8 @@ pub enum Sharing {
 /// The session whose statements these are.
 #[derive(Debug, Clone, Copy)]
 pub struct Session<'a> {
-    /// Schemas that names are searched in, `"$user"` resolved.
+    /// Schemas that names are searched in, as `current_schemas(false)` lists them in the session itself: `"$user"` is
+    /// resolved, and schemas that do not exist or that the user has no USAGE on are left out.
     pub search_path: &'a [String],
     /// It has temporary objects, or may have.
     pub temporary: bool,
