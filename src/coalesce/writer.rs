@@ -3,6 +3,7 @@
 //! comes out. Must not know the fence itself.
 
 use super::writes::WriteSet;
+use crate::sql::class::first_words;
 
 /// How many statements of a pipeline there may be is the client's affair; this holds two sets, whatever it does.
 #[derive(Debug, Clone, Default)]
@@ -60,9 +61,11 @@ impl Writer {
         }
         (self.inside, self.may_have_ended) = (inside, false);
         if !inside {
-            self.transaction = WriteSet::default();
+            self.transaction.clear();
         }
-        !std::mem::take(&mut self.open).is_empty()
+        let opened = !self.open.is_empty();
+        self.open.clear();
+        opened
     }
 
     /// What its transaction may have written, as nobody else sees it yet; the session's own rows of these tables
@@ -72,9 +75,17 @@ impl Writer {
     }
 }
 
-/// Whether a text of one or more statements may end a transaction block.
-pub fn ends_transaction(text: &[u8]) -> bool {
-    ["commit", "end", "rollback", "abort", "prepare"].iter().any(|word| crate::sql::has_statement(text, word))
+/// Whether a text of one or more statements may end a transaction block. Found once per text; ROLLBACK TO, with which
+/// object mappers undo part of a transaction, does not.
+pub fn ends_transaction(text: &str) -> bool {
+    let may = |word| crate::sql::has_statement(text.as_bytes(), word);
+    let undoes_a_part = || {
+        let words = first_words(text);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let single = !text.trim_end_matches(|c: char| c == ';' || c.is_whitespace()).contains(';');
+        single && matches!(words[..], ["rollback", "to", ..] | ["rollback", "work" | "transaction", "to"])
+    };
+    ["commit", "end", "abort", "prepare"].into_iter().any(may) || (may("rollback") && !undoes_a_part())
 }
 
 #[cfg(test)]
@@ -141,13 +152,29 @@ mod tests {
 
     #[test]
     fn texts_that_may_end_a_transaction() {
-        for text in
-            ["commit", " END;", "select 1; rollback", "ROLLBACK TO a", "prepare transaction 'x'", "abort"]
-        {
-            assert!(ends_transaction(text.as_bytes()), "{text}");
+        for text in [
+            "commit",
+            " END;",
+            "select 1; rollback",
+            "rollback",
+            "ROLLBACK work",
+            "rollback to a; commit",
+            "rollback; insert into \"to\" values (1)",
+            "prepare transaction 'x'",
+            "abort",
+        ] {
+            assert!(ends_transaction(text), "{text}");
         }
-        for text in ["begin", "select 'commit'", "savepoint a", "release a", "insert into t values (1)"] {
-            assert!(!ends_transaction(text.as_bytes()), "{text}");
+        for text in [
+            "begin",
+            "select 'commit'",
+            "savepoint a",
+            "release a",
+            "insert into t values (1)",
+            "ROLLBACK TO a;",
+            "rollback transaction to savepoint a",
+        ] {
+            assert!(!ends_transaction(text), "{text}");
         }
     }
 }

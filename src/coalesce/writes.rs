@@ -31,6 +31,14 @@ impl WriteSet {
         matches!(self, WriteSet::Tables(tables) if tables.is_empty())
     }
 
+    /// Keeps its memory for the next.
+    pub fn clear(&mut self) {
+        match self {
+            WriteSet::Tables(tables) => tables.clear(),
+            WriteSet::All => *self = WriteSet::default(),
+        }
+    }
+
     /// Adds another's tables.
     pub fn add(&mut self, other: &WriteSet) {
         match (&mut *self, other) {
@@ -231,6 +239,8 @@ mod tests {
         assert_eq!(all, WriteSet::All, "more than are noted one by one");
         all.add(&set(&[1]));
         assert!(all == WriteSet::All && all.covers(&WriteSet::All) && all.touches(&[77]) && !all.is_empty());
+        all.clear();
+        assert!(all.is_empty());
     }
 
     #[test]

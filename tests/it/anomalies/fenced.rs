@@ -156,7 +156,7 @@ impl Behind {
 
     pub fn forward(&mut self, fenced: &Fenced, statement: &Statement, backend: i32) {
         self.omits_loss = fenced.omit == Omit::Loss;
-        let ends = ends_transaction(statement.text.as_bytes());
+        let ends = ends_transaction(statement.text);
         let Some(writes) = self.writer.forward(&fenced.writes(statement.text), ends) else { return };
         match fenced.omit {
             Omit::Forward => self.open.push(Open::Late(fenced.fence.clone(), writes, backend)),
