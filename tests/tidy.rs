@@ -13,7 +13,7 @@ use source::{Source, all, paths};
 const FLOORS: [(u32, &[&str]); 8] = [
     (1, &["error", "catalog"]),
     (2, &["wire", "sql", "auth", "net", "tls"]),
-    (3, &["pool", "observe", "coalesce"]),
+    (3, &["pool", "observe", "coalesce", "route"]),
     (4, &["session", "probe"]),
     (6, &["config", "admin"]),
     (7, &["proxy"]),
@@ -37,7 +37,7 @@ const NEIGHBOURS: [(&str, &str, &str); 3] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "src/catalog/",
     "src/error.rs",
     "src/wire/",
@@ -45,6 +45,7 @@ const PURE: [&str; 14] = [
     "src/auth/",
     "src/net/buffer.rs",
     "src/coalesce/",
+    "src/route/",
     "src/session/",
     "src/pool/baggage.rs",
     "src/pool/memory.rs",

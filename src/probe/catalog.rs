@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
-use super::{ProbeError, columns, details, quoted, tables};
+use super::{ProbeError, columns, details, quoted, tables, times};
 use crate::catalog::{Catalog, FUNCTIONS_MAX, Facts, Function, Oid, Table, Type, TypeKind, Volatility};
 
 /// Reads everything that this user may see.
@@ -28,6 +28,7 @@ pub(super) async fn read(client: &mut Client) -> Result<Catalog, ProbeError> {
     tables::read(&mut reading).await?;
     columns::read(&mut reading).await?;
     details::read(&mut reading).await?;
+    times::read(&mut reading).await?;
     let (functions, builtins) = functions(&mut reading).await?;
     let types = types(&mut reading).await?;
     let Reading { facts, tables, .. } = reading;
@@ -130,6 +131,8 @@ async fn facts(transaction: &Transaction<'_>) -> Result<Facts, ProbeError> {
         schemas: get(&row, 3)?,
         extensions: names.into_iter().zip(versions).collect(),
         read_at_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        zones: BTreeMap::new(),
+        own_time_operators: false,
         cut: false,
         notes: Vec::new(),
     })
