@@ -310,6 +310,8 @@ impl Terms<'_> {
             Some(match (kind, iso.offset_s) {
                 (Kind::Timestamptz, Some(offset)) => Range::at(iso.at - offset * super::calendar::SECOND),
                 (Kind::Timestamptz, None) => self.zone().moments(Range::at(iso.at)),
+                // Of a date, the time of day is thrown away.
+                (Kind::Date, _) => Range::at(super::calendar::Unit::Day.floor(iso.at)),
                 _ => Range::at(iso.at),
             })
         };

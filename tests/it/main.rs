@@ -27,6 +27,7 @@ mod probing;
 mod queues;
 mod raw;
 mod rawclient;
+mod routing;
 mod rules;
 mod slow_log;
 mod support;
