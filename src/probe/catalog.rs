@@ -118,7 +118,7 @@ const FACTS: &str = "SELECT current_database()::text, current_setting('server_ve
     current_user::text, ARRAY(SELECT nspname::text FROM pg_namespace \
         WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY nspname), \
     ARRAY(SELECT extname::text FROM pg_extension ORDER BY extname), \
-    ARRAY(SELECT extversion FROM pg_extension ORDER BY extname)";
+    ARRAY(SELECT extversion FROM pg_extension ORDER BY extname), current_setting('TimeZone')";
 
 async fn facts(transaction: &Transaction<'_>) -> Result<Facts, ProbeError> {
     let row = transaction.query_one(FACTS, &[]).await?;
@@ -131,6 +131,7 @@ async fn facts(transaction: &Transaction<'_>) -> Result<Facts, ProbeError> {
         schemas: get(&row, 3)?,
         extensions: names.into_iter().zip(versions).collect(),
         read_at_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        time_zone: get(&row, 6)?,
         zones: BTreeMap::new(),
         own_time_operators: false,
         cut: false,

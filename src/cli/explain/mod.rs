@@ -1,7 +1,9 @@
-//! `pgweir explain`: what pgweir sees in a statement and what it would do with it. Offline: asks no server and
-//! no running pgweir. What each capability does is put into words by `fate`.
+//! `pgweir explain`: what pgweir sees in a statement and what it would do with it. Asks no running pgweir, and a
+//! server only for its catalog, if one is named. What each capability does is put into words by `fate`; what is
+//! added to a statement on a partitioned table, by `ranges`.
 
 mod fate;
+mod ranges;
 
 use std::fmt::Write;
 use std::io::Read;
@@ -22,14 +24,16 @@ use crate::sql::{self, Traits};
 ///
 /// Prints the shape (the statement without its values, and the fingerprint that the reports show), what the
 /// statement says (tables, conditions, order, locks, functions), and one sentence per capability. Nothing is
-/// executed and no server is asked, so whether a table has an index or a function is volatile is not known.
+/// executed. With --database the server is asked for its catalog, and the bounds are shown that are added to the
+/// statement if its table is partitioned by time.
 ///
 /// A statement that the parser does not know is no mistake: pgweir forwards it unchanged, and this says so.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  pgweir explain \"select * from books where author_id = 7 order by title\"\n  \
                   pgweir explain --json \"update books set title = 'x' where id = 7\" | jq '.statements[0].facts'\n  \
-                  pgweir explain --config pgweir.yaml - < report.sql"
+                  pgweir explain --config pgweir.yaml - < report.sql\n  \
+                  pgweir explain --database postgres://app@db/shop \"select * from m where at::date = '2024-03-01'\""
 )]
 pub struct Explain {
     /// One or more statements; - reads them from standard input.
@@ -37,6 +41,10 @@ pub struct Explain {
     /// The settings whose rules apply.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The database whose partitioned tables count, as postgres://user@host/database; the password may come from
+    /// PGPASSWORD.
+    #[arg(long, value_name = "URL", env = "PGWEIR_EXPLAIN_DATABASE", hide_env_values = true)]
+    database: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -56,7 +64,11 @@ impl Explain {
             "-" => input(std::io::stdin().lock())?,
             _ => self.sql,
         };
-        let statements = statements(&text)?;
+        let mut statements = statements(&text)?;
+        if let Some(database) = &self.database {
+            let told = ranges::told(&text, statements.len(), database)?;
+            statements.iter_mut().for_each(|statement| statement.ranges = Some(told.clone()));
+        }
         Ok(match self.json {
             true => format!("{:#}\n", as_json(&statements, settings.as_ref())),
             false => as_text(&statements, settings.as_ref()),
@@ -83,6 +95,8 @@ struct Statement {
     known: Known,
     kind: Kind,
     traits: Traits,
+    /// What is added to it for its partitioned tables, if a database was asked.
+    ranges: Option<String>,
 }
 
 fn statements(text: &str) -> Result<Vec<Statement>, String> {
@@ -106,6 +120,7 @@ fn statements(text: &str) -> Result<Vec<Statement>, String> {
             known: read_apart(&canonical),
             kind: kind::of(&canonical),
             traits: sql::traits(canonical.as_bytes()),
+            ranges: None,
             canonical,
         });
     });
