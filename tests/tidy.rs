@@ -22,7 +22,7 @@ const FLOORS: [(u32, &[&str]); 8] = [
 ];
 
 /// Imports between rooms of one floor: who, what, why.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str, &str); 4] = [
     (
         "pool",
         "observe::counters",
@@ -33,11 +33,12 @@ const NEIGHBOURS: [(&str, &str, &str); 3] = [
         "observe::ledger",
         "a shape carries the entry that its statements are counted in, and does not look into it",
     ),
+    ("pool", "route", "a pool keeps what its statements are narrowed by, and does not decide on it"),
     ("config", "admin", "a room owns the settings that it obeys, and config gathers them from every room"),
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "src/catalog/",
     "src/error.rs",
     "src/wire/",
@@ -49,6 +50,7 @@ const PURE: [&str; 15] = [
     "src/session/",
     "src/pool/baggage.rs",
     "src/pool/memory.rs",
+    "src/pool/routing.rs",
     "src/pool/shape.rs",
     "src/pool/statement.rs",
     "src/pool/template.rs",

@@ -1,7 +1,7 @@
 //! Which shape a text has. A text that comes again is known by itself; one that differs in its values is
 //! known by its shape. One of these per pool and worker. Pure.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::rc::Rc;
@@ -28,6 +28,8 @@ pub struct Shape {
     pub library: Option<Library>,
     /// Where in the application the last one with a comment came from; the shell fills it in.
     pub origin: RefCell<Option<Rc<Origin<'static>>>>,
+    /// Whether it may name a partitioned table, and by which [`super::routing::Routing`] that was found out.
+    pub routed: Cell<Option<(u64, bool)>>,
     /// Where its calls are counted; the shell fills it in.
     pub entry: RefCell<Option<Arc<Entry>>>,
 }
@@ -244,6 +246,7 @@ fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>, sent: &[u8]) -> Rc<
         library: dialect::of(sent),
         text: text.into(),
         origin: RefCell::default(),
+        routed: Cell::default(),
         entry: RefCell::default(),
     });
     shapes.insert(seen.fingerprint, shape.clone());

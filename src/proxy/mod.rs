@@ -20,6 +20,7 @@ pub mod probing;
 pub mod prove;
 mod refreshing;
 pub mod report;
+mod routing;
 pub mod running;
 mod slow;
 pub mod watching;

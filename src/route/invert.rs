@@ -221,7 +221,9 @@ impl Terms<'_> {
                 let by = self.number(right).filter(|by| *by > 0.0)?;
                 // Of whole numbers the quotient would be one too.
                 let (field, _) = self.extracted(left)?;
-                (field == "epoch").then(|| self.invert_number(left, from * by, to * by, key))?
+                // The quotient is rounded.
+                let (from, to) = (from * by - 0.001, to * by + 0.001);
+                (field == "epoch").then(|| self.invert_number(left, from, to, key))?
             }
             Node::Binary { op: Arithmetic::Subtract, left, right } => {
                 // Dates: a number of days.
@@ -241,8 +243,11 @@ impl Terms<'_> {
                         let kind = self.kind_of(time, key)?;
                         // Of an interval with months PostgreSQL counts otherwise than it compares.
                         let plain = !matches!(self.filter.node(time), Node::Call { func: Func::Age, .. });
+                        // Whole seconds are exact in every form of numbers.
+                        let exact = |seconds: f64| !seconds.is_finite() || seconds.fract() == 0.0;
+                        let slack = if exact(from) && exact(to) { 0 } else { EPOCH_SLACK };
                         (plain && kind != Kind::Number)
-                            .then(|| self.invert(time, range.widened(EPOCH_SLACK), key))?
+                            .then(|| self.invert(time, range.widened(slack), key))?
                     }
                     "year" => {
                         let first = |year: f64| days(year as i64, 1, 1) * DAY;

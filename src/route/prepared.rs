@@ -47,6 +47,13 @@ pub struct Bound {
     at: Micros,
 }
 
+impl Default for Bound {
+    /// No lower bound of a `timestamptz`.
+    fn default() -> Self {
+        Bound { kind: Kind::Timestamptz, at: Micros::MIN }
+    }
+}
+
 impl Bound {
     /// As text that means the same under every DateStyle and TimeZone.
     pub fn text(&self) -> String {

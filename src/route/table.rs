@@ -82,6 +82,11 @@ impl Router {
         router
     }
 
+    /// Whether both would do the same.
+    pub fn is_like(&self, other: &Router) -> bool {
+        self.tables == other.tables && self.zones == other.zones && self.own_functions == other.own_functions
+    }
+
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }

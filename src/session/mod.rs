@@ -12,6 +12,7 @@ pub mod expect;
 pub mod extended;
 pub mod heal;
 pub mod limits;
+mod narrow;
 pub mod out;
 mod pending;
 pub mod prepared;
@@ -64,6 +65,8 @@ pub struct Session {
     pub(in crate::session) doubt: Doubt,
     pub(in crate::session) kept: heal::Kept,
     pub account: account::Account,
+    /// When, by the worker's clock, no transaction was open yet.
+    pub(in crate::session) began_us: u64,
     /// The server was asked for answers that the client's input waits for.
     pub(in crate::session) flushed: bool,
     /// The alias of the statement whose use failed last.
@@ -106,6 +109,8 @@ pub struct Tally {
     /// Transactions that ended.
     pub transactions: u32,
     pub statement_hits: u32,
+    /// Statements that got bounds for a partitioned table.
+    pub narrowed: u32,
     pub statement_misses: u32,
     pub statement_evictions: u32,
     /// SQLSTATE of the last error that the client saw.
@@ -179,6 +184,7 @@ impl Session {
             doubt: Doubt::default(),
             kept: heal::Kept::Nothing,
             account: account::Account::default(),
+            began_us: 0,
             flushed: false,
             blamed: 0,
             custom: Vec::new(),

@@ -2,6 +2,8 @@
 
 mod dice;
 mod judge;
+mod pruning;
+mod traffic;
 
 use std::time::{Duration, Instant};
 
@@ -57,5 +59,5 @@ fn narrowed_statements_bring_the_same_rows() {
         }
     }
     let tally = judge.tally;
-    assert!(tally.compared > 300 && tally.with_rows > tally.compared / 5, "{tally:?}");
+    assert!(tally.compared > 50 && tally.with_rows > tally.compared / 5, "{tally:?}");
 }

@@ -98,7 +98,9 @@ fn rules_are_named_and_input_is_bounded() {
         "slow_log: {over: 2s, rules: [{table: facilities, over: 80ms}, {table: users, never: true}]}\n";
     std::fs::write(folder.path().join("here/slow_log.yaml"), rules).unwrap();
     std::fs::write(&path, settings).unwrap();
-    let run = |sql: &str, json| Explain { sql: sql.to_owned(), config: Some(path.clone()), json }.run();
+    let run = |sql: &str, json| {
+        Explain { sql: sql.to_owned(), config: Some(path.clone()), database: None, json }.run()
+    };
     let text = run("select a from facilities where id = 5", false).unwrap();
     assert_eq!(told(&text, "slow log"), "slow beyond 2s; beyond 80ms on table facilities", "{text}");
     assert!(serde_json::from_str::<Value>(&run("select 1", true).unwrap()).is_ok());

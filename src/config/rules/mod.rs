@@ -24,6 +24,7 @@ use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
 use crate::observe::{ObserveSettings, StatePlace};
 use crate::probe::ProbeSettings;
+use crate::route::RouteSettings;
 
 /// What all rule files say together; what they leave out has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Rules {
     pub probe: ProbeSettings,
     pub slow_log: SlowLogSettings,
     pub nplus1: NPlusOneSettings,
+    /// Which partitioned tables are left alone.
+    pub route: RouteSettings,
 }
 
 impl Rules {

@@ -21,6 +21,7 @@ pub fn resolve(file: &RuleFile, context: &mut Context<'_>) -> Rules {
         probe: probe(context, &file.observe.probe),
         slow_log: slow_log(context, &file.slow_log),
         nplus1: nplus1(context, &file.nplus1),
+        route: Default::default(),
     }
 }
 
