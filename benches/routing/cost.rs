@@ -90,7 +90,7 @@ pub fn run() {
         for ((_, text), [narrow, concerns]) in TEXTS.iter().zip(&mut figures) {
             narrow.push(time(|| {
                 let narrowed = router.narrow(black_box(text), &moment, &mut work);
-                drop(black_box(narrowed.map(|narrowed| edit::apply(text, &narrowed.splices))));
+                drop(black_box(narrowed.map(|splices| edit::apply(text, &splices))));
             }));
             concerns.push(time(|| {
                 black_box(router.concerns(black_box(text)));

@@ -119,7 +119,7 @@ pub async fn run(url: &str, partitions: usize) {
         let text = format!("select id, v from events where {}", fill(form));
         let moment = router.moment(router.zone("UTC").unwrap(), now(), None);
         let narrowed = router.narrow(&text, &moment, &mut work);
-        let new = narrowed.map_or(text.clone(), |narrowed| edit::apply(&text, &narrowed.splices).unwrap());
+        let new = narrowed.map_or(text.clone(), |narrowed| edit::apply(&text, &narrowed).unwrap());
         let mut all = [Vec::new(), Vec::new()];
         for _ in 0..RUNS {
             all[0].push(measure(&client, &text).await);
@@ -145,8 +145,7 @@ async fn extended(client: &Client, router: &Router, day: &str) {
     let bounds = prepared.bounds(router, &[Value::Text(day)], &moment);
     let bounds: Vec<String> = bounds.iter().map(|bound| bound.text()).collect();
     let literal = text.replace("$1::text::timestamptz", &format!("'{day}'"));
-    let literal =
-        edit::apply(&literal, &router.narrow(&literal, &moment, &mut Work::default()).unwrap().splices);
+    let literal = edit::apply(&literal, &router.narrow(&literal, &moment, &mut Work::default()).unwrap());
     let (literal, mut times) = (literal.unwrap(), [const { Vec::new() }; 4]);
     // Beyond the five executions after which PostgreSQL may keep a plan.
     for mode in ["auto", "force_generic_plan"] {

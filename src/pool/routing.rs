@@ -29,6 +29,10 @@ pub struct Routing {
 /// No count of schema changes comes to this.
 const RETIRED: u64 = u64::MAX;
 
+/// A shape with nothing to add so often in a row is not looked at again, until there is another router: most are plain
+/// ranges, which PostgreSQL sees itself.
+const MISSES_MAX: u8 = 8;
+
 /// A prepared statement with room for bounds.
 #[derive(Debug)]
 pub struct Twin {
@@ -56,17 +60,26 @@ impl Routing {
         true
     }
 
-    /// Whether a statement of this shape may name a partitioned table.
+    /// Whether bounds may be added to statements of this shape.
     #[inline]
     pub fn concerns(&self, shape: &Shape) -> bool {
         match shape.routed.get() {
-            Some((id, concerned)) if id == self.id.get() => concerned,
+            Some((id, misses)) if id == self.id.get() => misses < MISSES_MAX,
             _ => {
                 let concerned =
                     self.router.concerns(&shape.text) && !self.off_shapes.contains(&shape.fingerprint);
-                shape.routed.set(Some((self.id.get(), concerned)));
+                let misses = if concerned { 0 } else { MISSES_MAX };
+                shape.routed.set(Some((self.id.get(), misses)));
                 concerned
             }
+        }
+    }
+
+    /// What a look at one statement of the shape came to.
+    pub fn note(&self, shape: &Shape, narrowed: bool) {
+        if let Some((id, misses)) = shape.routed.get() {
+            let misses = if narrowed { 0 } else { misses.saturating_add(1) };
+            shape.routed.set(Some((id, misses)));
         }
     }
 

@@ -28,8 +28,9 @@ pub struct Shape {
     pub library: Option<Library>,
     /// Where in the application the last one with a comment came from; the shell fills it in.
     pub origin: RefCell<Option<Rc<Origin<'static>>>>,
-    /// Whether it may name a partitioned table, and by which [`super::routing::Routing`] that was found out.
-    pub routed: Cell<Option<(u64, bool)>>,
+    /// By which [`super::routing::Routing`] it was found to name a partitioned table, and how often in a row there
+    /// was nothing to add.
+    pub routed: Cell<Option<(u64, u8)>>,
     /// Where its calls are counted; the shell fills it in.
     pub entry: RefCell<Option<Arc<Entry>>>,
 }

@@ -122,16 +122,36 @@ impl Unit {
 
 /// `2024-03-01`, or with a time `2024-03-01 10:00:00.5`.
 pub fn write(at: Micros, with_time: bool) -> String {
+    let mut out = String::with_capacity(32);
+    write_to(at, with_time, &mut out);
+    out
+}
+
+/// The same behind what is there. By hand, since it is done for every narrowed statement.
+pub fn write_to(at: Micros, with_time: bool, out: &mut String) {
     let (year, month, day) = civil(at.div_euclid(DAY));
-    let date = format!("{year:04}-{month:02}-{day:02}");
-    if !with_time {
-        return date;
-    }
     let time = at.rem_euclid(DAY);
-    let (hour, minute, second) = (time / HOUR, time / MINUTE % 60, time / SECOND % 60);
-    match time % SECOND {
-        0 => format!("{date} {hour:02}:{minute:02}:{second:02}"),
-        fraction => format!("{date} {hour:02}:{minute:02}:{second:02}.{fraction:06}"),
+    digits(year, 4, out);
+    for number in [month, day] {
+        out.push('-');
+        digits(number, 2, out);
+    }
+    if !with_time {
+        return;
+    }
+    for (before, number) in [(' ', time / HOUR), (':', time / MINUTE % 60), (':', time / SECOND % 60)] {
+        out.push(before);
+        digits(number, 2, out);
+    }
+    if time % SECOND > 0 {
+        out.push('.');
+        digits(time % SECOND, 6, out);
+    }
+}
+
+fn digits(number: i64, width: u32, out: &mut String) {
+    for place in (0..width).rev() {
+        out.push(char::from(b'0' + (number / 10_i64.pow(place) % 10) as u8));
     }
 }
 

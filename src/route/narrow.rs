@@ -7,7 +7,7 @@ use super::fold::Terms;
 use super::imply::{Implied, Key, Said};
 use super::literal::is_writable;
 use super::range::Range;
-use super::table::Router;
+use super::table::{Routed, Router};
 use super::{Kind, Moment, Values};
 use crate::sql::edit::Splice;
 use crate::sql::filter::{Clause, Filter, Id, List, Node, Scope, Scratch, Span};
@@ -17,13 +17,6 @@ use crate::sql::filter::{Clause, Filter, Id, List, Node, Scope, Scratch, Span};
 pub struct Work {
     filter: Filter,
     scratch: Scratch,
-}
-
-/// A statement and what to put into it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Narrowed {
-    pub splices: Vec<Splice>,
-    pub reasons: Vec<Reason>,
 }
 
 /// Why a bound was added, for people. Holds parts of the statement's text, and so its values.
@@ -53,7 +46,7 @@ impl fmt::Display for Reason {
 
 /// A range that is to be added for one key in one place.
 #[derive(Debug, Clone)]
-pub(super) struct Addition {
+pub(super) struct Addition<'a> {
     pub scope: usize,
     pub source: usize,
     pub clause: Clause,
@@ -65,12 +58,27 @@ pub(super) struct Addition {
     pub lo: bool,
     pub hi: bool,
     pub said: Said,
-    pub table: (String, String, String),
+    pub table: &'a Routed,
 }
 
 impl Router {
     /// What to put into a statement of the simple protocol. `None`: it is forwarded as it is.
-    pub fn narrow(&self, text: &str, moment: &Moment<'_>, work: &mut Work) -> Option<Narrowed> {
+    pub fn narrow(&self, text: &str, moment: &Moment<'_>, work: &mut Work) -> Option<Vec<Splice>> {
+        let additions = self.simple(text, moment, work)?;
+        let splices = splices(text, &additions, |addition, upper, out| {
+            let end = if upper { addition.range.hi } else { addition.range.lo };
+            literal(addition.kind, end, upper, out);
+        });
+        (!splices.is_empty()).then_some(splices)
+    }
+
+    /// Why that is put into it.
+    pub fn reasons(&self, text: &str, moment: &Moment<'_>, work: &mut Work) -> Vec<Reason> {
+        let additions = self.simple(text, moment, work).unwrap_or_default();
+        additions.iter().map(|addition| reason(text, addition)).collect()
+    }
+
+    fn simple(&self, text: &str, moment: &Moment<'_>, work: &mut Work) -> Option<Vec<Addition<'_>>> {
         let Work { filter, scratch } = work;
         let readable = filter.again(text, moment.standard_strings, scratch) && filter.parameters == 0;
         readable.then_some(())?;
@@ -82,16 +90,11 @@ impl Router {
             addition.hi &= is_writable(addition.range.hi);
         }
         additions.retain(|addition| addition.lo || addition.hi);
-        let splices = splices(text, &additions, |addition, upper, out| {
-            let end = if upper { addition.range.hi } else { addition.range.lo };
-            out.push_str(&literal(addition.kind, end, upper));
-        });
-        let reasons = additions.iter().map(|addition| reason(text, addition)).collect();
-        (!splices.is_empty()).then_some(Narrowed { splices, reasons })
+        Some(additions)
     }
 
     /// All ranges that are worth adding. `None`: there is none.
-    pub(super) fn additions(&self, terms: &Terms<'_>) -> Option<Vec<Addition>> {
+    pub(super) fn additions<'a>(&'a self, terms: &Terms<'_>) -> Option<Vec<Addition<'a>>> {
         let (mut found, mut harmless) = (Vec::new(), None);
         for (at, scope) in terms.filter.scopes.iter().enumerate() {
             let keys = self.keys(terms, scope);
@@ -116,10 +119,10 @@ impl Router {
     }
 
     /// The routed tables among a query's sources.
-    fn keys(&self, terms: &Terms<'_>, scope: &Scope) -> Vec<(usize, Key<'_>)> {
+    fn keys<'a>(&'a self, terms: &Terms<'_>, scope: &Scope) -> Vec<(usize, Key<'a>)> {
         let sources = terms.filter.sources(scope);
         let routed = |source| self.find(terms.text, source, &terms.filter.ctes, terms.moment.default_path);
-        let mut keys: Vec<(usize, Key<'_>)> = Vec::new();
+        let mut keys: Vec<(usize, Key<'a>)> = Vec::new();
         for (at, source) in sources.iter().enumerate() {
             if let Some(table) = routed(source) {
                 keys.push((at, Key { table, source: *source, bare: !scope.merged }));
@@ -135,12 +138,12 @@ impl Router {
 }
 
 /// Reads conditions that must all hold, and adds what they imply behind the last of them.
-fn in_group(
+fn in_group<'a>(
     terms: &Terms<'_>,
     scope: usize,
     clauses: &[Clause],
-    keys: &[(usize, Key<'_>)],
-    found: &mut Vec<Addition>,
+    keys: &[(usize, Key<'a>)],
+    found: &mut Vec<Addition<'a>>,
 ) {
     let Some(place) = clauses.last() else {
         return;
@@ -162,9 +165,8 @@ fn in_group(
         let Some(column) = column.filter(|_| lo || hi) else {
             continue;
         };
-        let names = (key.table.schema.clone(), key.table.name.clone(), key.table.column.clone());
         let (source, clause, kind) = (*source, *place, key.kind());
-        found.push(Addition { scope, source, clause, column, kind, range, lo, hi, said, table: names });
+        found.push(Addition { scope, source, clause, column, kind, range, lo, hi, said, table: key.table });
     }
 }
 
@@ -223,8 +225,8 @@ fn in_list(terms: &Terms<'_>, list: List, one: &Key<'_>, other: &Key<'_>) -> Opt
 /// The splices for these ranges; `write` writes one end, the upper one if asked.
 pub(super) fn splices(
     text: &str,
-    additions: &[Addition],
-    mut write: impl FnMut(&Addition, bool, &mut String),
+    additions: &[Addition<'_>],
+    mut write: impl FnMut(&Addition<'_>, bool, &mut String),
 ) -> Vec<Splice> {
     let mut splices: Vec<Splice> = Vec::new();
     let mut done: Vec<Span> = Vec::new();
@@ -258,17 +260,19 @@ pub(super) fn splices(
 
 /// ` >= '2024-03-01 00:00:00+00'::timestamptz`: means the same under every DateStyle and TimeZone. Rounded outwards
 /// to whole seconds, or days.
-fn literal(kind: Kind, end: Micros, upper: bool) -> String {
+fn literal(kind: Kind, end: Micros, upper: bool, out: &mut String) {
     match kind {
         Kind::Date => {
-            let (op, day) = if upper { ("<=", Unit::Day.floor(end)) } else { (">=", Unit::Day.ceiling(end)) };
-            format!(" {op} '{}'::date", calendar::write(day, false))
+            let (op, day) =
+                if upper { (" <= '", Unit::Day.floor(end)) } else { (" >= '", Unit::Day.ceiling(end)) };
+            out.push_str(op);
+            calendar::write_to(day, false, out);
+            out.push_str("'::date");
         }
         kind => {
-            let op = if upper { "<" } else { ">=" };
-            let (zone, name) =
-                if kind == Kind::Timestamptz { ("+00", "timestamptz") } else { ("", "timestamp") };
-            format!(" {op} '{}{zone}'::{name}", calendar::write(rounded(end, upper), true))
+            out.push_str(if upper { " < '" } else { " >= '" });
+            calendar::write_to(rounded(end, upper), true, out);
+            out.push_str(if kind == Kind::Timestamptz { "+00'::timestamptz" } else { "'::timestamp" });
         }
     }
 }
@@ -278,8 +282,8 @@ fn rounded(end: Micros, upper: bool) -> Micros {
     if upper { end.div_euclid(SECOND) * SECOND + SECOND } else { end.div_euclid(SECOND) * SECOND }
 }
 
-fn reason(text: &str, addition: &Addition) -> Reason {
-    let (schema, name, column) = addition.table.clone();
+fn reason(text: &str, addition: &Addition<'_>) -> Reason {
+    let table = addition.table;
     let zone = if addition.kind == Kind::Timestamptz { "+00" } else { "" };
     let with_time = addition.kind != Kind::Date;
     let shown = |end, upper| {
@@ -291,8 +295,8 @@ fn reason(text: &str, addition: &Addition) -> Reason {
         _ => shown(addition.range.lo.max(-1 << 60), false),
     };
     Reason {
-        table: format!("{schema}.{name}"),
-        column,
+        table: format!("{}.{}", table.schema, table.name),
+        column: table.column.clone(),
         from: addition.lo.then_some(from),
         to: addition.hi.then(|| shown(addition.range.hi.min(1 << 60), true)),
         because: addition.said.iter().map(|span| span.of(text).to_owned()).collect(),

@@ -134,9 +134,9 @@ impl Prepared {
     pub fn reasons(&self, router: &Router, moment: &Moment<'_>) -> Vec<Reason> {
         let values = Values::Sample { types: &self.types };
         let terms = Terms { text: &self.original, filter: &self.filter, values, moment };
-        let said = |addition: &Addition| Reason {
-            table: format!("{}.{}", addition.table.0, addition.table.1),
-            column: addition.table.2.clone(),
+        let said = |addition: &Addition<'_>| Reason {
+            table: format!("{}.{}", addition.table.schema, addition.table.name),
+            column: addition.table.column.clone(),
             from: None,
             to: None,
             because: addition.said.iter().map(|span| span.of(&self.original).to_owned()).collect(),
@@ -146,8 +146,8 @@ impl Prepared {
 }
 
 impl Side {
-    fn bound(&self, additions: &[Addition]) -> Bound {
-        let same = |addition: &&Addition| {
+    fn bound(&self, additions: &[Addition<'_>]) -> Bound {
+        let same = |addition: &&Addition<'_>| {
             (addition.scope, addition.source, addition.clause.span.end)
                 == (self.scope, self.source, self.place)
         };
@@ -166,7 +166,7 @@ impl Side {
     }
 }
 
-fn side(addition: &Addition, upper: bool) -> Side {
+fn side(addition: &Addition<'_>, upper: bool) -> Side {
     Side {
         scope: addition.scope,
         source: addition.source,

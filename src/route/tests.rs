@@ -84,7 +84,7 @@ fn sent_in(router: &Router, zone: &str, text: &str) -> String {
     let mut moment = router.moment(router.zone(zone).unwrap(), at("2024-06-15 12:10"), None);
     moment.now.lo = at("2024-06-15 12:00");
     let narrowed = router.narrow(text, &moment, &mut Work::default());
-    narrowed.map(|narrowed| edit::apply(text, &narrowed.splices).unwrap()).unwrap_or_default()
+    narrowed.map(|splices| edit::apply(text, &splices).unwrap()).unwrap_or_default()
 }
 
 /// The condition behind `where`, and what is added behind it, in UTC.

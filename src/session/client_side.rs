@@ -284,10 +284,7 @@ impl Session {
                 reply::frame(desk.to_server.own(input), tag::QUERY, |out| reply::cstr(out, &text));
             }
         }
-        self.exchange.push(Kind::Query);
-        if let Some(item) = self.exchange.queue.back_mut() {
-            item.spliced = spliced;
-        }
+        self.exchange.push_query(spliced);
         let values = (known.marks, known.values.clone());
         self.account_ask(known, values, 0, false, desk);
         if let Some((name, statement)) = taken {

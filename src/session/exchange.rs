@@ -123,6 +123,14 @@ impl Exchange {
         self.add(kind, false, None);
     }
 
+    /// A Query, with what was put into its text.
+    pub fn push_query(&mut self, spliced: Option<Rc<Spliced>>) {
+        self.push(Kind::Query);
+        if let Some(item) = self.queue.back_mut() {
+            item.spliced = spliced;
+        }
+    }
+
     pub fn push_hidden(&mut self, kind: Kind, statement: Option<StatementId>) {
         self.syncs += usize::from(kind == Kind::Sync);
         self.add(kind, true, statement);

@@ -68,10 +68,12 @@ impl Session {
         (known.traits == Traits::NONE && routing.concerns(shape)).then_some(())?;
         let original = str::from_utf8(text).ok()?;
         let moment = self.routing_moment(&routing, desk)?;
-        let narrowed = routing.router.narrow(original, &moment, &mut desk.interner.work)?;
-        let new = edit::apply(original, &narrowed.splices)?;
+        let narrowed = routing.router.narrow(original, &moment, &mut desk.interner.work);
+        routing.note(shape, narrowed.is_some());
+        let splices = narrowed?;
+        let new = edit::apply(original, &splices)?;
         self.tally.narrowed += 1;
-        Some((new, Rc::new(Spliced { original: original.into(), splices: narrowed.splices })))
+        Some((new, Rc::new(Spliced { original: original.into(), splices })))
     }
 
     /// The statement to bind in place of this one, and what follows the names in its Bind. `None`: it is bound as
@@ -165,7 +167,7 @@ fn moved(body: &[u8], spliced: &Spliced) -> Option<Vec<u8>> {
     let mut at = 0;
     while let Some(&field) = body.get(at).filter(|field| **field != 0) {
         let start = at + 1;
-        let end = start + memchr::memchr(0, &body[start..])?;
+        let end = start + body[start..].iter().position(|&byte| byte == 0)?;
         if field == b'P' {
             let position: usize = str::from_utf8(&body[start..end]).ok()?.parse().ok()?;
             let own = edit::original_position(&spliced.original, &spliced.splices, position);

@@ -38,9 +38,10 @@ pub fn sentence(text: &str, statements: usize, catalog: Arc<Catalog>, now: i64) 
         return format!("forwarded unchanged: the time zone {zone} is not known well enough");
     };
     let moment = router.moment(known, now, None);
-    if let Some(narrowed) = router.narrow(text, &moment, &mut Work::default()) {
-        let why = because(&narrowed.reasons);
-        let new = edit::apply(text, &narrowed.splices).unwrap_or_default();
+    let mut work = Work::default();
+    if let Some(splices) = router.narrow(text, &moment, &mut work) {
+        let why = because(&router.reasons(text, &moment, &mut work));
+        let new = edit::apply(text, &splices).unwrap_or_default();
         return format!("narrowed in time zone {zone}; {why}; sent as: {new}");
     }
     match router.prepare(text, &[], &moment) {

@@ -1,13 +1,13 @@
 //! Finds the queries of a statement, what their FROM names, and where WHERE and ON begin and end. Pure. What it
 //! does not understand it leaves out, or gives up the whole statement.
 
-use super::expression::Reader;
-use super::names::is_no_call;
+use super::expression::{Reader, is_quoted};
+use super::names::{Packed, is_no_call, pack_all, pack_bytes};
 use super::{Call, Clause, DEPTH_MAX, Filter, Node, Scope, Source, Span};
 use crate::sql::token::{Kind, Token};
 
 /// Words at which a FROM, WHERE or ON is over.
-const ENDS: [&str; 13] = [
+const ENDS: [Packed; 13] = pack_all([
     "where",
     "group",
     "having",
@@ -21,15 +21,22 @@ const ENDS: [&str; 13] = [
     "fetch",
     "for",
     "returning",
-];
+]);
 
 /// Words that continue a FROM.
-const JOINS: [&str; 9] = ["join", "inner", "left", "right", "full", "cross", "natural", "on", "using"];
+const JOINS: [Packed; 9] =
+    pack_all(["join", "inner", "left", "right", "full", "cross", "natural", "on", "using"]);
 
 /// Reads all queries of a statement. `None`: it is left alone.
-pub fn read(text: &str, tokens: &[Token], closes: &mut Vec<u32>, filter: &mut Filter) -> Option<()> {
+pub fn read(
+    text: &str,
+    tokens: &[Token],
+    (closes, words): (&mut Vec<u32>, &mut Vec<Packed>),
+    filter: &mut Filter,
+) -> Option<()> {
     pair(tokens, closes)?;
-    let mut clauses = Clauses { reader: Reader { text, tokens, closes, filter }, depth: 0 };
+    find_words(text.as_bytes(), tokens, words);
+    let mut clauses = Clauses { reader: Reader { text, tokens, closes, words, filter }, depth: 0 };
     clauses.start()?;
     clauses.frame(0, tokens.len())
 }
@@ -56,18 +63,39 @@ fn pair(tokens: &[Token], closes: &mut Vec<u32>) -> Option<()> {
     (depth == 0).then_some(())
 }
 
+/// Behind a point or AS any word is a name; but AS MATERIALIZED is none.
+fn find_words(text: &[u8], tokens: &[Token], words: &mut Vec<Packed>) {
+    const AS: Packed = pack_bytes(b"as");
+    const BEHIND_AS: [Packed; 2] = pack_all(["materialized", "not"]);
+    words.clear();
+    let (mut behind_point, mut behind_as) = (false, false);
+    for token in tokens {
+        let mut word = 0;
+        if token.kind == Kind::Word && !behind_point && !is_quoted(text, token) {
+            word = pack_bytes(token.text(text));
+            if behind_as && !BEHIND_AS.contains(&word) {
+                word = 0;
+            }
+        }
+        words.push(word);
+        (behind_point, behind_as) = (token.kind == Kind::Dot, word == AS);
+    }
+}
+
 struct Clauses<'a> {
     reader: Reader<'a>,
     depth: u32,
 }
 
 impl Clauses<'_> {
+    #[inline(always)]
     fn is(&self, at: usize, word: &str) -> bool {
         self.reader.is(at, word)
     }
 
-    fn is_one_of(&self, at: usize, words: &[&str]) -> bool {
-        words.iter().any(|word| self.is(at, word))
+    #[inline(always)]
+    fn is_one_of(&self, at: usize, words: &[Packed]) -> bool {
+        self.reader.is_one_of(at, words)
     }
 
     fn kind(&self, at: usize) -> Option<Kind> {
@@ -89,12 +117,15 @@ impl Clauses<'_> {
         while self.kind(first) == Some(Kind::Open) {
             first += 1;
         }
-        self.is_one_of(first, &["select", "with", "update", "delete"]).then_some(())?;
+        self.is_one_of(first, &const { pack_all(["select", "with", "update", "delete"]) }).then_some(())?;
         for at in 0..count {
             let token = self.reader.tokens[at];
             match token.kind {
                 Kind::Parameter => self.parameter(token),
-                Kind::Word if self.is_one_of(at, &["insert", "merge", "into", "tablesample"]) => {
+                Kind::Word
+                    if self
+                        .is_one_of(at, &const { pack_all(["insert", "merge", "into", "tablesample"]) }) =>
+                {
                     // `insert(…)` is a function.
                     let verb = self.kind(at + 1) != Some(Kind::Open);
                     verb.then_some(()).map_or(Some(()), |()| None)?;
@@ -115,7 +146,7 @@ impl Clauses<'_> {
     /// `name AS (`, `name (…) AS MATERIALIZED (`: a WITH query, or at worst a window.
     fn with_name(&mut self, at: usize) {
         let mut open = at + 1;
-        while self.is_one_of(open, &["not", "materialized"]) {
+        while self.is_one_of(open, &const { pack_all(["not", "materialized"]) }) {
             open += 1;
         }
         let Some(mut name) = at.checked_sub(1).filter(|_| self.kind(open) == Some(Kind::Open)) else {
@@ -161,8 +192,9 @@ impl Clauses<'_> {
 
     fn select(&mut self, mut at: usize, to: usize) -> Option<usize> {
         while at < to && !self.is_one_of(at, &ENDS) {
-            let distinct_from =
-                at > 1 && self.is(at - 1, "distinct") && self.is_one_of(at - 2, &["is", "not"]);
+            let distinct_from = at > 1
+                && self.is(at - 1, "distinct")
+                && self.is_one_of(at - 2, &const { pack_all(["is", "not"]) });
             if self.is(at, "from") && !distinct_from {
                 let mut scope = self.open();
                 let end = self.from(at + 1, to, &mut scope)?;
@@ -176,7 +208,7 @@ impl Clauses<'_> {
     fn update(&mut self, at: usize, to: usize) -> Option<usize> {
         let mut scope = self.open();
         let mut at = self.item(at, to, &mut scope)?;
-        while at < to && !self.is_one_of(at, &["where", "from", "returning"]) {
+        while at < to && !self.is_one_of(at, &const { pack_all(["where", "from", "returning"]) }) {
             let distinct = self.is(at, "distinct") && self.is(at + 1, "from");
             at = self.next(at + usize::from(distinct));
         }
@@ -224,7 +256,7 @@ impl Clauses<'_> {
     }
 
     /// The token at which a clause is over.
-    fn end(&self, mut at: usize, to: usize, more: &[&str]) -> usize {
+    fn end(&self, mut at: usize, to: usize, more: &[Packed]) -> usize {
         while at < to && !self.is_one_of(at, &ENDS) {
             // `left(…)` is a function.
             let call = self.kind(at + 1) == Some(Kind::Open);
@@ -254,9 +286,8 @@ impl Clauses<'_> {
                 continue;
             };
             let before = at.checked_sub(1).and_then(|before| self.kind(before));
-            let word = self.reader.tokens[at].text(self.reader.text.as_bytes());
             // A type may have brackets too.
-            if before == Some(Kind::Cast) || (before != Some(Kind::Dot) && is_no_call(word)) {
+            if before == Some(Kind::Cast) || is_no_call(self.reader.words[at]) {
                 continue;
             }
             let schema =
@@ -294,8 +325,10 @@ impl Clauses<'_> {
         while !self.is(at, "join") {
             match () {
                 () if self.is(at, "natural") => scope.merged = true,
-                () if self.is_one_of(at, &["left", "right", "full", "outer"]) => scope.outer_join = true,
-                () if self.is_one_of(at, &["inner", "cross"]) => {}
+                () if self.is_one_of(at, &const { pack_all(["left", "right", "full", "outer"]) }) => {
+                    scope.outer_join = true
+                }
+                () if self.is_one_of(at, &const { pack_all(["inner", "cross"]) }) => {}
                 () => return None,
             }
             at += 1;
@@ -306,12 +339,13 @@ impl Clauses<'_> {
     /// One table, query or function, with its alias.
     fn item(&mut self, mut at: usize, to: usize, scope: &mut Scope) -> Option<usize> {
         let mut source = Source { schema: None, table: None, alias: None };
-        while self.is_one_of(at, &["only", "lateral"]) {
+        while self.is_one_of(at, &const { pack_all(["only", "lateral"]) }) {
             at += 1;
         }
         if self.kind(at) == Some(Kind::Open) {
             // A query, or joins in brackets, whose tables are not looked at.
-            scope.merged |= !self.is_one_of(at + 1, &["select", "with", "values", "table"]);
+            scope.merged |=
+                !self.is_one_of(at + 1, &const { pack_all(["select", "with", "values", "table"]) });
             at = self.next(at);
         } else if self.is(at, "rows") && self.is(at + 1, "from") {
             at = self.next(at + 2);
@@ -336,7 +370,7 @@ impl Clauses<'_> {
         at += usize::from(marked);
         let goes_on = self.is_one_of(at, &ENDS)
             || self.is_one_of(at, &JOINS)
-            || self.is_one_of(at, &["set", "from", "returning"]);
+            || self.is_one_of(at, &const { pack_all(["set", "from", "returning"]) });
         if at < to && (marked || !goes_on) {
             if let Some(alias) = self.reader.name(at) {
                 source.alias = Some(alias);

@@ -2,6 +2,7 @@
 //! else is `Other`, as a whole. Pure.
 
 use super::expression::Reader;
+use super::names::{Packed, pack, pack_all};
 use super::{Id, Node, Relation};
 use crate::sql::token::Kind;
 
@@ -13,10 +14,10 @@ impl Reader<'_> {
 
     /// The condition between two tokens, and whether an OR holds it together.
     pub fn condition(&mut self, from: usize, to: usize) -> (Id, bool) {
-        let Some(parts) = self.split(from, to, "or") else {
+        let Some(parts) = self.split(from, to, pack("or")) else {
             return (self.other(from, to), true);
         };
-        if parts.len() == 1 {
+        if parts.is_empty() {
             return (self.conjunction(from, to), false);
         }
         let arms: Vec<Id> = parts.iter().map(|&(from, to)| self.conjunction(from, to)).collect();
@@ -25,9 +26,9 @@ impl Reader<'_> {
     }
 
     fn conjunction(&mut self, from: usize, to: usize) -> Id {
-        match self.split(from, to, "and") {
+        match self.split(from, to, pack("and")) {
             None => self.other(from, to),
-            Some(parts) if parts.len() == 1 => self.term(from, to),
+            Some(parts) if parts.is_empty() => self.term(from, to),
             Some(parts) => {
                 let terms: Vec<Id> = parts.iter().map(|&(from, to)| self.term(from, to)).collect();
                 let (list, span) = (self.filter.add_list(&terms), self.between(from, to));
@@ -36,17 +37,16 @@ impl Reader<'_> {
         }
     }
 
-    /// The parts between the ANDs or ORs outside of brackets. `None`: something is missing between two of them.
-    fn split(&self, from: usize, to: usize, word: &str) -> Option<Vec<(usize, usize)>> {
-        let (mut parts, mut at, mut start, mut cases, mut bounds) =
-            (Vec::with_capacity(4), from, from, 0, false);
+    /// The parts between the ANDs or ORs outside of brackets; none of them: there is only one. `None`: something is missing between two of them.
+    fn split(&self, from: usize, to: usize, word: Packed) -> Option<Vec<(usize, usize)>> {
+        let (mut parts, mut at, mut start, mut cases, mut bounds) = (Vec::new(), from, from, 0, false);
         while at < to {
             match () {
                 () if self.is(at, "case") => cases += 1,
                 () if self.is(at, "end") => cases -= 1,
                 () if cases == 0 && self.is(at, "between") => bounds = true,
                 () if cases == 0 && bounds && self.is(at, "and") => bounds = false,
-                () if cases == 0 && self.is(at, word) => {
+                () if cases == 0 && self.words[at] == word => {
                     parts.push((start, at));
                     start = at + 1;
                 }
@@ -54,7 +54,9 @@ impl Reader<'_> {
             }
             at = self.next(at);
         }
-        parts.push((start, to));
+        if !parts.is_empty() {
+            parts.push((start, to));
+        }
         let whole = cases == 0 && parts.iter().all(|(from, to)| from < to);
         whole.then_some(parts)
     }
@@ -62,7 +64,8 @@ impl Reader<'_> {
     /// What stands between two ANDs.
     fn term(&mut self, from: usize, to: usize) -> Id {
         let bracketed = self.kind(from) == Some(Kind::Open) && self.closes[from] as usize == to - 1;
-        let query = ["select", "with", "values", "table"].iter().any(|word| self.is(from + 1, word));
+        const QUERIES: [Packed; 4] = pack_all(["select", "with", "values", "table"]);
+        let query = self.is_one_of(from + 1, &QUERIES);
         if bracketed && !query && from + 1 < to - 1 {
             return self.condition(from + 1, to - 1).0;
         }

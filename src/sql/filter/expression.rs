@@ -1,5 +1,6 @@
 //! Reads expressions whose every token is understood. Precedence is PostgreSQL's (gram.y). Pure.
 
+use super::names::{Packed, pack, pack_all, pack_bytes};
 use super::{Arithmetic, Filter, Func, Id, List, Node, Span, Type};
 use crate::sql::token::{Kind, Token};
 
@@ -12,34 +13,26 @@ pub struct Reader<'a> {
     pub tokens: &'a [Token],
     /// For each opening bracket, the token that closes it.
     pub closes: &'a [u32],
+    /// For each token the unquoted word that it is; 0 where it is none, or a name behind a point or AS.
+    pub words: &'a [Packed],
     pub filter: &'a mut Filter,
 }
 
 impl Reader<'_> {
     /// Whether an unquoted word stands here, and in a place where it is itself.
+    #[inline(always)]
     pub fn is(&self, at: usize, word: &str) -> bool {
-        let Some(token) = self.tokens.get(at).filter(|token| token.kind == Kind::Word) else {
-            return false;
-        };
-        let text = self.text.as_bytes();
-        if !token.text(text).eq_ignore_ascii_case(word.as_bytes()) || self.is_quoted(at) {
-            return false;
-        }
-        // Behind a point or AS any word is a name; but AS MATERIALIZED is none.
-        let before = at.checked_sub(1).and_then(|before| self.tokens.get(before));
-        before.is_none_or(|before| {
-            before.kind != Kind::Dot
-                && (before.kind != Kind::Word
-                    || !before.text(text).eq_ignore_ascii_case(b"as")
-                    || matches!(word, "materialized" | "not"))
-        })
+        self.words.get(at) == Some(&pack(word))
+    }
+
+    #[inline(always)]
+    pub fn is_one_of(&self, at: usize, words: &[Packed]) -> bool {
+        self.words.get(at).is_some_and(|word| *word != 0 && words.contains(word))
     }
 
     /// The lexer leaves out quotes that a name does not need.
     fn is_quoted(&self, at: usize) -> bool {
-        let (text, token) = (self.text.as_bytes(), &self.tokens[at]);
-        let before = (token.start as usize).checked_sub(1).and_then(|at| text.get(at));
-        token.kind == Kind::Word && before == Some(&b'"') && text.get(token.end as usize) == Some(&b'"')
+        is_quoted(self.text.as_bytes(), &self.tokens[at])
     }
 
     /// A token with its quotes.
@@ -183,14 +176,9 @@ impl Reader<'_> {
             let span = self.outer(at);
             return Some((self.filter.add(Node::Null, span), at + 1));
         }
-        for word in ["current_timestamp", "current_date", "localtimestamp"] {
-            if self.is(at, word) {
-                let precise = self.kind(at + 1) == Some(Kind::Open);
-                let end = if precise { self.next(at + 1) } else { at + 1 };
-                let (func, args) = (Func::named(word.as_bytes()), List::default());
-                let span = self.between(at, end);
-                return Some((self.filter.add(Node::Call { func, args }, span), end));
-            }
+        const CLOCKS: [Packed; 3] = pack_all(["current_timestamp", "current_date", "localtimestamp"]);
+        if self.is_one_of(at, &CLOCKS) {
+            return self.clock(at);
         }
         let open = self.kind(at + 1) == Some(Kind::Open);
         if open && self.is(at, "cast") {
@@ -202,13 +190,26 @@ impl Reader<'_> {
         if open && self.is(at, "row") {
             return self.bracketed(at + 1);
         }
-        if ["case", "array", "exists", "not", "select", "any", "all", "some"].iter().any(|w| self.is(at, w)) {
+        const NONE: [Packed; 8] =
+            pack_all(["case", "array", "exists", "not", "select", "any", "all", "some"]);
+        if self.is_one_of(at, &NONE) {
             return None;
         }
         if let Some(typed) = self.typed(at) {
             return Some(typed);
         }
         self.path(at, to)
+    }
+
+    /// `current_date`, `current_timestamp(0)`.
+    fn clock(&mut self, at: usize) -> Option<(Id, usize)> {
+        let func = Func::named(self.tokens[at].text(self.text.as_bytes()));
+        // A long word that only begins like one of them.
+        (func != Func::Other).then_some(())?;
+        let precise = self.kind(at + 1) == Some(Kind::Open);
+        let end = if precise { self.next(at + 1) } else { at + 1 };
+        let span = self.between(at, end);
+        Some((self.filter.add(Node::Call { func, args: List::default() }, span), end))
     }
 
     /// `cast(x as type)`.
@@ -241,8 +242,8 @@ impl Reader<'_> {
         let token = self.tokens.get(literal).filter(|token| token.kind == Kind::String)?;
         let value = Span { start: token.start, end: token.end };
         let (mut end, mut unit) = (literal + 1, None);
-        let units = ["second", "minute", "hour", "day", "month", "year"];
-        if of == Type::Interval && units.iter().any(|unit| self.is(end, unit)) {
+        const UNITS: [Packed; 6] = pack_all(["second", "minute", "hour", "day", "month", "year"]);
+        if of == Type::Interval && self.is_one_of(end, &UNITS) {
             unit = self.name(end);
             end += 1;
             // `day to second`
@@ -294,30 +295,30 @@ impl Reader<'_> {
         if self.is(at, "pg_catalog") && self.kind(at + 1) == Some(Kind::Dot) {
             at += 2;
         }
-        const TYPES: [(&str, Type); 19] = [
-            ("date", Type::Date),
-            ("timestamptz", Type::Timestamptz),
-            ("timestamp", Type::Timestamp),
-            ("interval", Type::Interval),
-            ("text", Type::Text),
-            ("varchar", Type::Text),
-            ("int", Type::Integer),
-            ("integer", Type::Integer),
-            ("bigint", Type::Integer),
-            ("smallint", Type::Integer),
-            ("int2", Type::Integer),
-            ("int4", Type::Integer),
-            ("int8", Type::Integer),
-            ("numeric", Type::Number),
-            ("float8", Type::Number),
-            ("float", Type::Number),
-            ("tstzrange", Type::Range),
-            ("tsrange", Type::Range),
-            ("daterange", Type::Range),
+        const TYPES: [(Packed, Type); 19] = [
+            (pack("date"), Type::Date),
+            (pack("timestamptz"), Type::Timestamptz),
+            (pack("timestamp"), Type::Timestamp),
+            (pack("interval"), Type::Interval),
+            (pack("text"), Type::Text),
+            (pack("varchar"), Type::Text),
+            (pack("int"), Type::Integer),
+            (pack("integer"), Type::Integer),
+            (pack("bigint"), Type::Integer),
+            (pack("smallint"), Type::Integer),
+            (pack("int2"), Type::Integer),
+            (pack("int4"), Type::Integer),
+            (pack("int8"), Type::Integer),
+            (pack("numeric"), Type::Number),
+            (pack("float8"), Type::Number),
+            (pack("float"), Type::Number),
+            (pack("tstzrange"), Type::Range),
+            (pack("tsrange"), Type::Range),
+            (pack("daterange"), Type::Range),
         ];
         let token = self.tokens.get(at).filter(|token| token.kind == Kind::Word)?;
-        let written = token.text(self.text.as_bytes());
-        let (_, mut of) = *TYPES.iter().find(|(name, _)| written.eq_ignore_ascii_case(name.as_bytes()))?;
+        let written = pack_bytes(token.text(self.text.as_bytes()));
+        let (_, mut of) = *TYPES.iter().find(|(name, _)| *name == written)?;
         let mut end = at + 1;
         if of == Type::Timestamp
             && (self.is(end, "with") || self.is(end, "without"))
@@ -331,4 +332,10 @@ impl Reader<'_> {
         let plain = !matches!(self.kind(end), Some(Kind::Open | Kind::OpenBracket | Kind::Dot));
         plain.then_some((of, end))
     }
+}
+
+/// Whether the quotes around a word were left out.
+pub fn is_quoted(text: &[u8], token: &Token) -> bool {
+    let before = (token.start as usize).checked_sub(1).and_then(|at| text.get(at));
+    token.kind == Kind::Word && before == Some(&b'"') && text.get(token.end as usize) == Some(&b'"')
 }

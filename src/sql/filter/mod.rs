@@ -228,12 +228,12 @@ impl Filter {
         if !lexer.statement(&mut scratch.tokens) {
             return false;
         }
-        let Scratch { tokens, more, closes } = scratch;
+        let Scratch { tokens, more, closes, words } = scratch;
         // What follows must be nothing but semicolons.
         if lexer.statement(more) || tokens.len() > ENTRIES_MAX {
             return false;
         }
-        clauses::read(text, tokens, closes, self).is_some()
+        clauses::read(text, tokens, (closes, words), self).is_some()
     }
 
     fn clear(&mut self) {
@@ -289,4 +289,5 @@ pub struct Scratch {
     tokens: Vec<Token>,
     more: Vec<Token>,
     closes: Vec<u32>,
+    words: Vec<names::Packed>,
 }

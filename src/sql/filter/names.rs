@@ -56,10 +56,41 @@ impl Func {
     }
 }
 
+/// An unquoted word in lower case as one number: its first fifteen bytes, and its length. Longer words may share one,
+/// which whoever looks for one of them has to reckon with. 0 stands for no word.
+pub type Packed = u128;
+
+/// `word` is in lower case.
+#[inline(always)]
+pub const fn pack(word: &str) -> Packed {
+    pack_bytes(word.as_bytes())
+}
+
+#[inline(always)]
+pub const fn pack_bytes(bytes: &[u8]) -> Packed {
+    let (mut packed, mut at) = (0, 0);
+    while at < bytes.len() && at < 15 {
+        packed |= (bytes[at].to_ascii_lowercase() as Packed) << (8 * at);
+        at += 1;
+    }
+    let length = if bytes.len() < 255 { bytes.len() } else { 255 };
+    packed | (length as Packed) << 120
+}
+
+/// Several words.
+pub const fn pack_all<const N: usize>(words: [&str; N]) -> [Packed; N] {
+    let (mut packed, mut at) = ([0; N], 0);
+    while at < N {
+        packed[at] = pack(words[at]);
+        at += 1;
+    }
+    packed
+}
+
 /// Whether a bracket behind this word makes no call: keywords, and functions of the grammar, which nobody can
 /// define anew and which are immutable.
-pub fn is_no_call(word: &[u8]) -> bool {
-    const WORDS: [&str; 52] = [
+pub fn is_no_call(word: Packed) -> bool {
+    const WORDS: [Packed; 52] = pack_all([
         "and",
         "or",
         "not",
@@ -112,6 +143,6 @@ pub fn is_no_call(word: &[u8]) -> bool {
         "having",
         "recursive",
         "materialized",
-    ];
-    WORDS.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+    ]);
+    WORDS.contains(&word)
 }

@@ -237,6 +237,13 @@ impl Writer<'_> {
                 let date = if format.contains('-') { date } else { date.replace('-', "") };
                 format!("to_char({column}, '{format}') = '{}'", &date[..format.len()])
             }
+            _ => self.other_atom(form, unit, op),
+        }
+    }
+
+    fn other_atom(&mut self, form: usize, unit: &str, op: &str) -> String {
+        let (column, kind) = (self.column, self.kind);
+        match form {
             8 => {
                 let sum = if kind == Kind::Date { Kind::Timestamp } else { kind };
                 let (interval, sign) = (self.interval(), self.dice.pick(&["+", "-"]));

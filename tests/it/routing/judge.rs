@@ -190,7 +190,7 @@ impl Judge {
             self.tally.unchanged += 1;
             return Ok(());
         };
-        let new = edit::apply(text, &narrowed.splices).unwrap();
+        let new = edit::apply(text, &narrowed).unwrap();
         // One message, so that both are of one transaction.
         let answer = self.client.simple_query(&format!("{text};{new}")).await;
         let rows: Vec<String> = match answer {

@@ -46,7 +46,7 @@ async fn only_what_is_needed_is_planned() {
             let text = format!("select id from m where {condition}");
             let narrowed =
                 router.narrow(&text, &moment, &mut Work::default()).unwrap_or_else(|| panic!("{text}"));
-            let new = edit::apply(&text, &narrowed.splices).unwrap();
+            let new = edit::apply(&text, &narrowed).unwrap();
             let plan = client.simple_query(&format!("explain (costs off) {new}")).await.unwrap();
             let scans = |message: &&SimpleQueryMessage| match message {
                 SimpleQueryMessage::Row(row) => row.get(0).is_some_and(|line| line.contains(" on m_")),

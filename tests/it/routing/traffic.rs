@@ -157,9 +157,6 @@ fn prepared_statements_are_narrowed_at_each_bind() {
     town.execute(&client, "set timezone = 'America/Havana'");
     assert_eq!(run("2024-02-01").1, 24);
     town.execute(&client, "set timezone = 'UTC'");
-    // A change of the schema, of which the router learns later.
-    town.execute(&client, "alter table m add column more int");
-    assert_eq!(run("2024-02-01").1, 24);
     // By parameters of every kind that drivers send in binary form.
     let recent = format!("{SENT} from m where at > now() - make_interval(days => $1)");
     assert!(
@@ -173,6 +170,9 @@ fn prepared_statements_are_narrowed_at_each_bind() {
     let row = rt.block_on(client.query_one(&keyset, &[&from, &1_440_i64])).unwrap();
     assert_eq!(row.get::<_, String>(0), format!("{keyset} AND at >= $3::timestamptz"));
     assert_eq!(row.get::<_, i64>(1), 1_439);
+    // A change of the schema, of which the router learns later.
+    town.execute(&client, "alter table m add column more int");
+    assert_eq!(run("2024-02-01").1, 24);
 }
 
 #[test]
