@@ -5,7 +5,7 @@ use super::calendar::{DAY, Micros, Unit, add_months, days};
 use super::fold::{Const, Terms};
 use super::imply::Key;
 use super::literal::Interval;
-use super::range::Range;
+use super::range::{Range, clamped};
 use super::{Kind, Values};
 use crate::sql::filter::{Arithmetic, Func, Id, List, Node, Type};
 
@@ -197,7 +197,7 @@ impl Terms<'_> {
     /// The times which, with this interval added, may lie in `target`.
     fn minus(&self, kind: Kind, target: Range, by: Interval) -> Option<Range> {
         let (zone, zoned) = (self.zone(), kind == Kind::Timestamptz);
-        let mut at = target.shifted(-by.micros);
+        let mut at = target.shifted(by.micros.saturating_neg());
         if by.days != 0 {
             let shown = if zoned { zone.shown(at) } else { at };
             let before = shown.shifted(-by.days.checked_mul(DAY)?);
@@ -227,7 +227,7 @@ impl Terms<'_> {
             }
             Node::Binary { op: Arithmetic::Subtract, left, right } => {
                 // Dates: a number of days.
-                let day = |number: f64| (number * DAY as f64).clamp(-9e18, 9e18) as Micros;
+                let day = |number: f64| clamped((number * DAY as f64).clamp(-9e18, 9e18) as Micros);
                 let at = |number: f64, none| if number.is_finite() { day(number) } else { none };
                 let target = Range::new(at(from.ceil(), Micros::MIN), at(to.floor(), Micros::MAX));
                 self.unbinary(Arithmetic::Subtract, left, right, target, key)
@@ -236,7 +236,7 @@ impl Terms<'_> {
                 let (field, time) = self.extracted(id)?;
                 match field.to_ascii_lowercase().as_str() {
                     "epoch" => {
-                        let micros = |seconds: f64| (seconds * 1e6).clamp(-9e18, 9e18) as Micros;
+                        let micros = |seconds: f64| clamped((seconds * 1e6).clamp(-9e18, 9e18) as Micros);
                         let at =
                             |seconds: f64, none| if seconds.is_finite() { micros(seconds) } else { none };
                         let range = Range::new(at(from, Micros::MIN), at(to, Micros::MAX));
@@ -351,15 +351,17 @@ fn untruncated_in(unit: Unit, zone: super::zone::Zone, target: Range) -> Range {
 /// `a + b`, end by end.
 fn added(one: Range, other: Range) -> Range {
     let both = |one: Micros, other: Micros, none: Micros| {
-        if one == none || other == none { none } else { one.saturating_add(other) }
+        if one == none || other == none { none } else { clamped(one.saturating_add(other)) }
     };
     Range::new(both(one.lo, other.lo, Micros::MIN), both(one.hi, other.hi, Micros::MAX))
 }
 
 /// `a − b`.
 fn subtracted(one: Range, other: Range) -> Range {
-    let lo = if one.has_lo() && other.has_hi() { one.lo.saturating_sub(other.hi) } else { Micros::MIN };
-    let hi = if one.has_hi() && other.has_lo() { one.hi.saturating_sub(other.lo) } else { Micros::MAX };
+    let lo =
+        if one.has_lo() && other.has_hi() { clamped(one.lo.saturating_sub(other.hi)) } else { Micros::MIN };
+    let hi =
+        if one.has_hi() && other.has_lo() { clamped(one.hi.saturating_sub(other.lo)) } else { Micros::MAX };
     Range::new(lo, hi)
 }
 

@@ -2,6 +2,7 @@
 //! forms. Pure. Only what has one meaning under every DateStyle and IntervalStyle is read.
 
 use super::calendar::{self, DAY, HOUR, MINUTE, Micros, POSTGRES_EPOCH, SECOND};
+use super::range::FAR;
 
 /// As PostgreSQL keeps it: three parts that do not add up without a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,7 +14,7 @@ pub struct Interval {
 
 impl Interval {
     pub fn negated(self) -> Interval {
-        Interval { months: -self.months, days: -self.days, micros: -self.micros }
+        Interval { months: -self.months, days: -self.days, micros: self.micros.saturating_neg() }
     }
 
     /// How it compares with others: a month counts as 30 days, a day as 24 hours.
@@ -120,15 +121,15 @@ pub fn binary_integer(bytes: &[u8]) -> Option<i64> {
     }
 }
 
-/// A timestamp with or without time zone. Infinity is none.
+/// A timestamp with or without time zone. Infinity is none, nor is what a text could not say.
 pub fn binary_timestamp(bytes: &[u8]) -> Option<Micros> {
     let micros = i64::from_be_bytes(bytes.try_into().ok()?);
-    micros.checked_add(POSTGRES_EPOCH).filter(|_| micros != i64::MIN && micros != i64::MAX)
+    micros.checked_add(POSTGRES_EPOCH).filter(|at| is_writable(*at))
 }
 
 pub fn binary_date(bytes: &[u8]) -> Option<Micros> {
     let days = i32::from_be_bytes(bytes.try_into().ok()?);
-    (days != i32::MIN && days != i32::MAX).then(|| i64::from(days) * DAY + POSTGRES_EPOCH)
+    Some(i64::from(days) * DAY + POSTGRES_EPOCH).filter(|at| is_writable(*at))
 }
 
 pub fn binary_interval(bytes: &[u8]) -> Option<Interval> {
@@ -141,7 +142,8 @@ pub fn binary_interval(bytes: &[u8]) -> Option<Interval> {
         micros: i64::from_be_bytes(*micros),
     };
     // PostgreSQL 17 has infinite intervals, whose parts are all at their ends.
-    (found.months.abs() < 1_000_000_000 && found.days.abs() < 1_000_000_000).then_some(found)
+    let near = found.micros > -FAR && found.micros < FAR;
+    (near && found.months.abs() < 1_000_000_000 && found.days.abs() < 1_000_000_000).then_some(found)
 }
 
 /// A bound as PostgreSQL's binary form has it; an end without a bound is infinite.

@@ -11,6 +11,8 @@
 //! the key gives a range that surely holds the key. Of a time zone only its least and greatest offset count, see
 //! [`zone::Zone`], so that no reading of a time that came twice or never can be outside.
 
+#[cfg(test)]
+mod any_tests;
 pub mod calendar;
 mod fold;
 mod imply;

@@ -57,16 +57,50 @@ impl Range {
     /// Each end by a function of its own; an end without a bound stays, and one that has no value loses its bound.
     pub fn map(self, lo: impl Fn(Micros) -> Option<Micros>, hi: impl Fn(Micros) -> Option<Micros>) -> Range {
         Range {
-            lo: if self.has_lo() { lo(self.lo).unwrap_or(Micros::MIN) } else { self.lo },
-            hi: if self.has_hi() { hi(self.hi).unwrap_or(Micros::MAX) } else { self.hi },
+            lo: if is_end(self.lo) { self.lo } else { lo(self.lo).unwrap_or(Micros::MIN) },
+            hi: if is_end(self.hi) { self.hi } else { hi(self.hi).unwrap_or(Micros::MAX) },
         }
     }
 }
 
-/// No bound stays none, and a bound never becomes none by wrapping around.
+/// Times beyond 190,000 years count as endless, so that reckoning with days and months cannot overflow; as bounds
+/// they are left out.
+pub const FAR: Micros = 6_000_000_000_000_000_000;
+
+fn is_end(at: Micros) -> bool {
+    matches!(at, Micros::MIN | Micros::MAX)
+}
+
+/// No bound stays none.
 pub fn shift(at: Micros, by: Micros) -> Micros {
+    if is_end(at) { at } else { clamped(at.saturating_add(by)) }
+}
+
+/// A time that is not too far away to reckon with, or the end that it is closest to.
+pub fn clamped(at: Micros) -> Micros {
     match at {
-        Micros::MIN | Micros::MAX => at,
-        at => at.saturating_add(by),
+        at if at >= FAR => Micros::MAX,
+        at if at <= -FAR => Micros::MIN,
+        at => at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::calendar::{Unit, YEAR_MAX};
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn no_times_overflow(at: i64, by: i64, other: i64) {
+            let range = Range::new(clamped(at), clamped(other)).shifted(by).widened(other);
+            for unit in [Unit::Day, Unit::Week, Unit::Month, Unit::Quarter, Unit::Year] {
+                range.map(|lo| Some(unit.ceiling(lo)), |hi| Some(unit.next(hi)));
+            }
+            range.map(
+                |lo| super::super::calendar::add_months(lo, by),
+                |hi| super::super::calendar::add_months(hi, by % (12 * YEAR_MAX)),
+            );
+        }
     }
 }

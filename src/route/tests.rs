@@ -71,7 +71,7 @@ fn catalog(tables: Vec<Table>, functions: Vec<Function>) -> Arc<Catalog> {
     Arc::new(Catalog::new(facts, tables, functions, BTreeMap::from(builtins), BTreeMap::new()))
 }
 
-fn router() -> Router {
+pub(super) fn router() -> Router {
     Router::new(catalog(tables(), Vec::new()), &RouteSettings::default())
 }
 
