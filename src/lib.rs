@@ -6,7 +6,8 @@
 //! 2. `wire`, `sql`: the language on the cable and the language in the messages (pure).
 //!    `auth`: proofs of identity (pure); `net`: byte streams and their buffers; `tls`: certificates, trust.
 //! 3. `pool`: server connections; `observe`: counters, histograms, the ledger, metrics, logs;
-//!    `coalesce`: loops of statements, watched; one query for many (pure).
+//!    `coalesce`: loops of statements, watched; one query for many (pure); `route`: statements on partitioned tables,
+//!    narrowed (pure).
 //! 4. `session`: one client's conversation, without sockets or clocks (pure);
 //!    `probe`: pgweir's own questions to the database.
 //! 6. `config`: pgweir.yaml, gathered from the rooms' own settings; `admin`: the HTTP surface.
@@ -26,6 +27,7 @@ pub mod wire;
 pub mod coalesce;
 pub mod observe;
 pub mod pool;
+pub mod route;
 
 pub mod probe;
 pub mod session;

@@ -13,7 +13,7 @@ use source::{Source, all, paths};
 const FLOORS: [(u32, &[&str]); 8] = [
     (1, &["error", "catalog"]),
     (2, &["wire", "sql", "auth", "net", "tls"]),
-    (3, &["pool", "observe", "coalesce"]),
+    (3, &["pool", "observe", "coalesce", "route"]),
     (4, &["session", "probe"]),
     (6, &["config", "admin"]),
     (7, &["proxy"]),
@@ -22,7 +22,7 @@ const FLOORS: [(u32, &[&str]); 8] = [
 ];
 
 /// Imports between rooms of one floor: who, what, why.
-const NEIGHBOURS: [(&str, &str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str, &str); 6] = [
     (
         "pool",
         "observe::counters",
@@ -35,11 +35,12 @@ const NEIGHBOURS: [(&str, &str, &str); 5] = [
     ),
     ("observe", "coalesce::fence", "workers share the counters of a fence; what they mean is decided there"),
     ("observe", "coalesce::writes", "what a counter is kept for"),
+    ("pool", "route", "a pool keeps what its statements are narrowed by, and does not decide on it"),
     ("config", "admin", "a room owns the settings that it obeys, and config gathers them from every room"),
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
     "src/catalog/",
     "src/error.rs",
     "src/wire/",
@@ -47,9 +48,11 @@ const PURE: [&str; 14] = [
     "src/auth/",
     "src/net/buffer.rs",
     "src/coalesce/",
+    "src/route/",
     "src/session/",
     "src/pool/baggage.rs",
     "src/pool/memory.rs",
+    "src/pool/routing.rs",
     "src/pool/shape.rs",
     "src/pool/statement.rs",
     "src/pool/template.rs",

@@ -75,6 +75,13 @@ pub struct Facts {
     pub extensions: BTreeMap<String, String>,
     /// Unix time.
     pub read_at_s: u64,
+    /// TimeZone of a session of this user.
+    pub time_zone: String,
+    /// The least and greatest offset from UTC, in seconds east, of the time zones that its sessions are likely to
+    /// have, since 1972 and by the server's own data.
+    pub zones: BTreeMap<String, (i32, i32)>,
+    /// Somebody has defined comparison, `+` or `-` for times anew.
+    pub own_time_operators: bool,
     /// Something was left out because a bound was reached; the largest tables are there.
     pub cut: bool,
     /// What could not be read, and what would help.

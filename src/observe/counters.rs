@@ -139,6 +139,8 @@ pub struct PoolCounters {
     pub transaction_time: Histogram,
     pub pinned: [Gauge; 7],
     pub statement_hits: Counter,
+    /// Statements that were sent with bounds for a partitioned table.
+    pub narrowed: Counter,
     pub statement_misses: Counter,
     pub statement_evictions: Counter,
     pub state_probes: Counter,

@@ -42,7 +42,7 @@ const GAUGES: [Row<Gauge>; 2] = [
     ("pgweir_clients_waiting", "Clients waiting for a server.", |p| &p.clients_waiting),
 ];
 
-const COUNTERS: [Row<Counter>; 13] = [
+const COUNTERS: [Row<Counter>; 14] = [
     ("pgweir_servers_opened_total", "Server connections opened and logged in.", |p| &p.servers_opened),
     ("pgweir_servers_closed_total", "Server connections closed, by either side.", |p| &p.servers_closed),
     ("pgweir_server_connect_errors_total", "Attempts to open a server connection that failed.", |p| {
@@ -56,6 +56,9 @@ const COUNTERS: [Row<Counter>; 13] = [
     ),
     ("pgweir_client_received_bytes_total", "Bytes received from clients.", |p| &p.bytes_in),
     ("pgweir_client_sent_bytes_total", "Bytes sent to clients.", |p| &p.bytes_out),
+    ("pgweir_narrowed_statements_total", "Statements sent with bounds for a partitioned table.", |p| {
+        &p.narrowed
+    }),
     ("pgweir_statement_cache_hits_total", "Statements that the server had prepared already.", |p| {
         &p.statement_hits
     }),

@@ -8,6 +8,7 @@ pub mod lend;
 pub mod login;
 pub mod memory;
 pub mod open;
+pub mod routing;
 pub mod server;
 pub mod settings;
 pub mod shape;

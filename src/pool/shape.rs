@@ -1,7 +1,7 @@
 //! Which shape a text has. A text that comes again is known by itself; one that differs in its values is
 //! known by its shape. One of these per pool and worker. Pure.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::rc::Rc;
@@ -28,6 +28,9 @@ pub struct Shape {
     pub library: Option<Library>,
     /// Where in the application the last one with a comment came from; the shell fills it in.
     pub origin: RefCell<Option<Rc<Origin<'static>>>>,
+    /// By which [`super::routing::Routing`] it was found to name a partitioned table, and how often in a row there
+    /// was nothing to add.
+    pub routed: Cell<Option<(u64, u8)>>,
     /// Where its calls are counted; the shell fills it in.
     pub entry: RefCell<Option<Arc<Entry>>>,
 }
@@ -264,6 +267,7 @@ fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>, sent: &[u8]) -> Rc<
         library: dialect::of(sent),
         text: text.into(),
         origin: RefCell::default(),
+        routed: Cell::default(),
         entry: RefCell::default(),
     });
     shapes.insert(seen.fingerprint, shape.clone());

@@ -6,7 +6,9 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use super::memory::StatementId;
+use super::routing::{Routing, Twin};
 use super::shape::{Known, Reader};
+use crate::route::narrow::Work;
 
 /// A Parse as some client sent it.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Statement {
     pub shared: bool,
     /// It lives in the server's unnamed slot instead of under a name.
     pub unnamed: bool,
+    /// The same with room for bounds, where its conditions imply some.
+    pub twin: Option<Box<Twin>>,
     context: Context,
 }
 
@@ -83,12 +87,23 @@ pub struct Interner {
     next: Rc<Cell<StatementId>>,
     /// Reads texts, these and those of simple queries.
     pub reader: Reader,
+    /// What statements on partitioned tables are narrowed by; `None`: none is.
+    pub routing: Option<Rc<Routing>>,
+    /// Buffers for that.
+    pub work: Work,
 }
 
 impl Interner {
     /// `next` counts ids for all interners that may meet on one server.
     pub fn new(next: Rc<Cell<StatementId>>) -> Self {
-        Interner { known: HashMap::default(), hasher: Default::default(), next, reader: Reader::default() }
+        Interner {
+            known: HashMap::default(),
+            hasher: Default::default(),
+            next,
+            reader: Reader::default(),
+            routing: None,
+            work: Work::default(),
+        }
     }
 
     /// The shared statement for this text, read under this context; `None`
@@ -109,7 +124,9 @@ impl Interner {
                 return None;
             }
         }
-        let statement = Rc::new(self.build(text, types, context, true, false));
+        let mut statement = self.build(text, types, context, true, false);
+        statement.twin = self.twin(&statement);
+        let statement = Rc::new(statement);
         self.known.insert(key, statement.clone());
         Some(statement)
     }
@@ -134,6 +151,34 @@ impl Interner {
         id
     }
 
+    /// Narrows by this from now on. What is known by heart stays, if it was found out by the same.
+    pub fn route(&mut self, routing: Option<Routing>) {
+        if Routing::replace(&mut self.routing, routing) {
+            self.known.clear();
+        }
+    }
+
+    /// The statement with room for bounds; only what is the same for all sessions is narrowed.
+    fn twin(&mut self, statement: &Statement) -> Option<Box<Twin>> {
+        let routing = self.routing.clone()?;
+        if routing.epoch.get() != statement.context.epoch {
+            return None;
+        }
+        let prepared = routing.prepare(statement, statement.context.standard_strings)?;
+        let id = self.new_id();
+        let twin = Statement {
+            id,
+            text: prepared.text().as_bytes().into(),
+            types: statement.types.clone(),
+            known: statement.known.clone(),
+            shared: true,
+            unnamed: false,
+            twin: None,
+            context: statement.context,
+        };
+        Some(Box::new(Twin { statement: Rc::new(twin), prepared, routing }))
+    }
+
     pub fn len(&self) -> usize {
         self.known.len()
     }
@@ -152,7 +197,7 @@ impl Interner {
     ) -> Statement {
         let id = self.new_id();
         let known = self.reader.read(text, context.standard_strings);
-        Statement { id, text: text.into(), types: types.into(), known, shared, unnamed, context }
+        Statement { id, text: text.into(), types: types.into(), known, shared, unnamed, twin: None, context }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
-use super::{ProbeError, code, columns, details, effects, quoted, tables};
+use super::{ProbeError, code, columns, details, effects, quoted, tables, times};
 use crate::catalog::{
     BODY_MAX, Catalog, FUNCTIONS_MAX, Facts, Function, Language, Oid, Table, Type, TypeKind, Volatility,
 };
@@ -31,6 +31,7 @@ pub(super) async fn read(client: &mut Client) -> Result<Catalog, ProbeError> {
     tables::read(&mut reading).await?;
     columns::read(&mut reading).await?;
     details::read(&mut reading).await?;
+    times::read(&mut reading).await?;
     let (functions, builtins) = functions(&mut reading).await?;
     let types = types(&mut reading).await?;
     let hidden = code::read(&mut reading).await?;
@@ -130,7 +131,7 @@ const FACTS: &str = "SELECT current_database()::text, current_setting('server_ve
     current_user::text, ARRAY(SELECT nspname::text FROM pg_namespace \
         WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY nspname), \
     ARRAY(SELECT extname::text FROM pg_extension ORDER BY extname), \
-    ARRAY(SELECT extversion FROM pg_extension ORDER BY extname)";
+    ARRAY(SELECT extversion FROM pg_extension ORDER BY extname), current_setting('TimeZone')";
 
 async fn facts(transaction: &Transaction<'_>) -> Result<Facts, ProbeError> {
     let row = transaction.query_one(FACTS, &[]).await?;
@@ -143,6 +144,9 @@ async fn facts(transaction: &Transaction<'_>) -> Result<Facts, ProbeError> {
         schemas: get(&row, 3)?,
         extensions: names.into_iter().zip(versions).collect(),
         read_at_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        time_zone: get(&row, 6)?,
+        zones: BTreeMap::new(),
+        own_time_operators: false,
         cut: false,
         notes: Vec::new(),
     })

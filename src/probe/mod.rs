@@ -11,6 +11,7 @@ pub mod explain;
 mod plan;
 pub mod state;
 mod tables;
+mod times;
 
 use std::error::Error as _;
 use std::future::Future;

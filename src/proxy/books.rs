@@ -135,6 +135,7 @@ impl Drive {
         let (counters, now) = (&self.pool.counters, self.worker.clock.us());
         counters.queries.add(tally.queries.into());
         counters.statement_hits.add(tally.statement_hits.into());
+        counters.narrowed.add(tally.narrowed.into());
         counters.statement_misses.add(tally.statement_misses.into());
         counters.statement_evictions.add(tally.statement_evictions.into());
         if tally.readies > 0 {

@@ -144,6 +144,7 @@ impl Drive {
         }
         if self.session.take_schema_change() {
             self.pool.schema_changed();
+            self.lines.schema_changes();
         }
         if self.draining && self.chore.is_none() && self.session.is_clean() {
             return Err(Farewell::Refused(farewell::shutting_down()));

@@ -25,6 +25,7 @@ use crate::pool::lend::{Lease, Pool, Ticket};
 use crate::pool::server::ServerError;
 use crate::session::settings::State as ServerState;
 use crate::session::{Desk, HOLD_MAX, Need, Session};
+use crate::sql::Traits;
 use crate::wire::HEADER;
 use crate::wire::server::TxStatus;
 
@@ -281,6 +282,9 @@ impl Drive {
         };
         let messages = self.session.tally.queries;
         if messages > 0 {
+            if notes.asks.iter().any(|ask| ask.known.traits.has(Traits::DDL)) {
+                self.lines.schema_changes();
+            }
             self.guard_writes(&notes.asks, messages);
             self.note_sent(&notes.asks, messages);
         }

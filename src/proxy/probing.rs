@@ -280,7 +280,7 @@ impl Base {
 
     /// Reads the catalog and publishes it, or says why not.
     async fn refresh(&self) {
-        let begun = Instant::now();
+        let (begun, epoch) = (Instant::now(), self.hub.epoch(&self.name));
         let outcome = match self.probe() {
             Ok(probe) => probe.catalog().await.map(|catalog| (Arc::new(catalog), probe)),
             Err(error) => Err(error),
@@ -290,6 +290,8 @@ impl Base {
         match outcome {
             Ok((catalog, probe)) => {
                 self.tell(before.as_deref(), &catalog);
+                let live = self.hub.live();
+                self.hub.routers.learn(&self.name, catalog.clone(), epoch, &live.settings.rules.route);
                 catalogs.update(&self.name, |known| {
                     known.catalog = Some(catalog);
                     known.role = probe.role().to_owned();

@@ -110,6 +110,11 @@ impl Worker {
         self.started_s + self.clock.us() / 1_000_000
     }
 
+    /// Unix time in microseconds at which the clock stood at zero, or up to a second earlier.
+    pub fn zero_unix_us(&self) -> i64 {
+        self.started_s as i64 * 1_000_000
+    }
+
     /// Serves letters until the mailbox closes or says to end.
     pub async fn run(self: Rc<Self>, mut mailbox: mpsc::UnboundedReceiver<Mail>) {
         let ticking = tokio::task::spawn_local(self.clone().tick());
@@ -283,6 +288,7 @@ impl Worker {
             tokio::time::sleep(if busy { TICK_BUSY } else { TICK_IDLE }).await;
             self.read_clock();
             self.each_pool(|pool| pool.tend());
+            self.each_pool(|pool| self.route(pool));
             if !busy && (self.slab.take_overflowed() | self.churned.take()) {
                 give_back_memory();
             }

@@ -101,6 +101,7 @@ impl Session {
     }
 
     fn take_frame(&mut self, input: &[u8], frame: Frame<'_>, desk: &mut Desk<'_>) -> Taken {
+        self.note_beginning(desk);
         if self.exchange.skipping && is_skipped(frame.head.tag) {
             return self.drop_frame(frame);
         }
@@ -273,15 +274,20 @@ impl Session {
         self.expect(traits, text);
         let names = traits.has(Traits::NAMES_STATEMENT) && self.prepared.has_names();
         let translated = names.then(|| self.translate(text, in_group, input, desk)).flatten();
-        let mut taken = None;
-        match translated {
-            None => self.pass(input, frame, desk),
-            Some((text, name)) => {
+        let narrowed = self.narrow_query(text, &known, desk);
+        let (mut taken, mut spliced) = (None, None);
+        match (translated, narrowed) {
+            (None, None) => self.pass(input, frame, desk),
+            (None, Some((text, by))) => {
+                spliced = Some(by);
+                reply::frame(desk.to_server.own(input), tag::QUERY, |out| reply::cstr(out, text.as_bytes()));
+            }
+            (Some((text, name)), _) => {
                 taken = name;
                 reply::frame(desk.to_server.own(input), tag::QUERY, |out| reply::cstr(out, &text));
             }
         }
-        self.exchange.push(Kind::Query);
+        self.exchange.push_query(spliced);
         let values = (known.marks, known.values.clone());
         self.account_ask(known, values, 0, false, desk);
         if let Some((name, statement)) = taken {

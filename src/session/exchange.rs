@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::account::Asked;
+use super::narrow::Spliced;
 use crate::pool::memory::StatementId;
 use crate::pool::statement::Statement;
 use crate::wire::server::TxStatus;
@@ -31,6 +32,8 @@ pub struct Item {
     /// Stands for the client's own name of the statement, see `alias`.
     pub alias: u32,
     pub asked: Asked,
+    /// What was put into its text.
+    pub spliced: Option<Rc<Spliced>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +123,14 @@ impl Exchange {
         self.add(kind, false, None);
     }
 
+    /// A Query, with what was put into its text.
+    pub fn push_query(&mut self, spliced: Option<Rc<Spliced>>) {
+        self.push(Kind::Query);
+        if let Some(item) = self.queue.back_mut() {
+            item.spliced = spliced;
+        }
+    }
+
     pub fn push_hidden(&mut self, kind: Kind, statement: Option<StatementId>) {
         self.syncs += usize::from(kind == Kind::Sync);
         self.add(kind, true, statement);
@@ -127,7 +138,7 @@ impl Exchange {
 
     fn add(&mut self, kind: Kind, hidden: bool, statement: Option<StatementId>) {
         let asked = Asked::default();
-        self.queue.push_back(Item { kind, hidden, statement, undo: None, alias: 0, asked });
+        self.queue.push_back(Item { kind, hidden, statement, undo: None, alias: 0, asked, spliced: None });
     }
 
     /// Nothing is owed and no group is half-sent.

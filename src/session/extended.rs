@@ -168,12 +168,17 @@ impl Session {
                 self.note_custom(value);
             }
         }
+        let missing = frame.head.size - (HEADER + frame.body.len());
+        let narrowed = self.narrow_bind(&statement, bind, missing == 0, desk);
+        let (statement, rest) = match &narrowed {
+            Some((twin, rest)) => (twin.clone(), &rest[..]),
+            None => (statement, bind.rest),
+        };
         self.give(&statement, input, desk);
         let (name, length) = statement.name();
-        let missing = frame.head.size - (HEADER + frame.body.len());
         let out = desk.to_server.own(input);
-        reply::bind_head(out, bind.portal, &name[..length], bind.rest.len() + missing);
-        out.extend_from_slice(bind.rest);
+        reply::bind_head(out, bind.portal, &name[..length], rest.len() + missing);
+        out.extend_from_slice(rest);
         self.client_pass = missing;
         self.exchange.push(Kind::Bind);
         self.note_statement(statement.id, bind.statement);

@@ -14,6 +14,7 @@ pub mod extended;
 pub mod heal;
 pub mod limits;
 pub mod lookup;
+mod narrow;
 pub mod out;
 mod pending;
 pub mod prepared;
@@ -69,6 +70,8 @@ pub struct Session {
     /// What the text of the Query at the front of the input is, if that was read already.
     pub(in crate::session) read_ahead: Option<Rc<Known>>,
     pub account: account::Account,
+    /// When, by the worker's clock, no transaction was open yet.
+    pub(in crate::session) began_us: u64,
     /// The server was asked for answers that the client's input waits for.
     pub(in crate::session) flushed: bool,
     /// The alias of the statement whose use failed last.
@@ -111,6 +114,8 @@ pub struct Tally {
     /// Transactions that ended.
     pub transactions: u32,
     pub statement_hits: u32,
+    /// Statements that got bounds for a partitioned table.
+    pub narrowed: u32,
     pub statement_misses: u32,
     pub statement_evictions: u32,
     /// SQLSTATE of the last error that the client saw.
@@ -185,6 +190,7 @@ impl Session {
             kept: heal::Kept::Nothing,
             read_ahead: None,
             account: account::Account::default(),
+            began_us: 0,
             flushed: false,
             blamed: 0,
             custom: Vec::new(),

@@ -65,9 +65,7 @@ impl Session {
                     Err(unasked) => break Need::Broken(unasked),
                 }
             }
-            if head.tag == tag::ERROR
-                && end == head.size
-                && self.show_renamed(&rest[HEADER..end], input, desk)
+            if head.tag == tag::ERROR && end == head.size && self.show_as_own(&rest[HEADER..end], input, desk)
             {
                 at += end;
                 continue;
@@ -217,7 +215,7 @@ impl Session {
 
     /// Shows an error that speaks of a statement by the name that servers know, with the client's own name
     /// in its place. False: it is to be shown as it is.
-    fn show_renamed(&mut self, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> bool {
+    pub(super) fn show_renamed(&mut self, body: &[u8], input: &[u8], desk: &mut Desk<'_>) -> bool {
         let Some((at, id)) = statement::find_name(body) else {
             return false;
         };

@@ -32,6 +32,7 @@ mod queues;
 mod raw;
 mod rawclient;
 mod replay;
+mod routing;
 mod rules;
 mod slow_log;
 mod support;

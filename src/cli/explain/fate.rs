@@ -23,7 +23,7 @@ pub fn all(statement: &Statement, settings: Option<&Settings>) -> Vec<(&'static 
         ("n+1 watch", loops(statement.kind).to_owned()),
         ("slow log", slow_log(statement, settings)),
         ("coalescing", not_built(facts.map(coalescing))),
-        ("time ranges", not_built(facts.map(ranges))),
+        ("time ranges", statement.ranges.clone().unwrap_or_else(|| offline(facts.map(ranges)))),
         ("index advice", not_built(facts.map(indexes))),
     ]
 }
@@ -114,6 +114,12 @@ fn slow_log(statement: &Statement, settings: Option<&Settings>) -> String {
 fn not_built(shown: Option<String>) -> String {
     let shown = shown.unwrap_or_else(|| "without facts it will stay so".to_owned());
     format!("not built yet, forwarded unchanged; {shown}")
+}
+
+/// What the facts show of time ranges while no database was asked.
+fn offline(shown: Option<String>) -> String {
+    let shown = shown.unwrap_or_else(|| "no facts".to_owned());
+    format!("--database says whether a table is partitioned by time, and what is added then; {shown}")
 }
 
 fn coalescing(facts: &Facts) -> String {

@@ -1,7 +1,9 @@
-//! `pgweir explain`: what pgweir sees in a statement and what it would do with it. Offline: asks no server and
-//! no running pgweir. What each capability does is put into words by `fate`.
+//! `pgweir explain`: what pgweir sees in a statement and what it would do with it. Asks no running pgweir, and a
+//! server only for its catalog, if one is named. What each capability does is put into words by `fate`; what is
+//! added to a statement on a partitioned table, by `ranges`.
 
 mod fate;
+mod ranges;
 
 use std::fmt::Write;
 use std::io::Read;
@@ -24,7 +26,9 @@ use crate::sql::{self, Traits};
 /// Prints the shape (the statement without its values, and the fingerprint that the reports show), what the
 /// statement says (tables, conditions, order, locks, functions), and one sentence per capability. Nothing is
 /// executed and no server is asked, so whether a table has an index or a function is volatile is not known. With
-/// --database, a running pgweir is asked what its catalog says of the statement, which is sent without its values.
+/// --database, a running pgweir is asked what its catalog says of the statement, which is sent without its values. With
+/// --database-url the server is asked for its catalog, and the bounds are shown that are added to the statement if its
+/// table is partitioned by time.
 ///
 /// A statement that the parser does not know is no mistake: pgweir forwards it unchanged, and this says so.
 #[derive(Args)]
@@ -32,7 +36,8 @@ use crate::sql::{self, Traits};
     after_help = "Examples:\n  pgweir explain \"select * from books where author_id = 7 order by title\"\n  \
                   pgweir explain --json \"update books set title = 'x' where id = 7\" | jq '.statements[0].facts'\n  \
                   pgweir explain --config pgweir.yaml - < report.sql\n  \
-                  pgweir explain --database shop \"select * from order_totals where id = 7\""
+                  pgweir explain --database shop \"select * from order_totals where id = 7\"\n  \
+                  pgweir explain --database-url postgres://app@db/shop \"select * from m where at::date = '2024-03-01'\""
 )]
 pub struct Explain {
     /// One or more statements; - reads them from standard input.
@@ -43,6 +48,10 @@ pub struct Explain {
     /// Ask the running pgweir whether answers may be shared, by the catalog of this database.
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
+    /// The database whose partitioned tables count, as postgres://user@host/database; the password may come from
+    /// PGPASSWORD.
+    #[arg(long, value_name = "URL", env = "PGWEIR_EXPLAIN_DATABASE", hide_env_values = true)]
+    database_url: Option<String>,
     #[command(flatten)]
     ask: Ask,
 }
@@ -67,6 +76,10 @@ impl Explain {
                 let asked = [("database", database.clone()), ("sql", statement.canonical.clone())];
                 statement.levels = Some(self.ask.get("/api/database/eligibility", &asked)?["levels"].take());
             }
+        }
+        if let Some(url) = &self.database_url {
+            let told = ranges::told(&text, statements.len(), url)?;
+            statements.iter_mut().for_each(|statement| statement.ranges = Some(told.clone()));
         }
         Ok(match self.ask.json {
             true => format!("{:#}\n", as_json(&statements, settings.as_ref())),
@@ -96,6 +109,8 @@ struct Statement {
     traits: Traits,
     /// What a running pgweir says of each level of sharing.
     levels: Option<Value>,
+    /// What is added to it for its partitioned tables, if a database was asked.
+    ranges: Option<String>,
 }
 
 fn statements(text: &str) -> Result<Vec<Statement>, String> {
@@ -120,6 +135,7 @@ fn statements(text: &str) -> Result<Vec<Statement>, String> {
             kind: kind::of(&canonical),
             traits: sql::traits(canonical.as_bytes()),
             levels: None,
+            ranges: None,
             canonical,
         });
     });

@@ -29,7 +29,10 @@ fn a_look_up() {
     let coalescing = "not built yet, forwarded unchanged; a look-up by books.id, if lower may be called for several \
                       at once";
     assert_eq!(told(&text, "coalescing"), coalescing);
-    assert_eq!(told(&text, "time ranges"), "not built yet, forwarded unchanged; no range on a column");
+    assert_eq!(
+        told(&text, "time ranges"),
+        "--database says whether a table is partitioned by time, and what is added then; no range on a column"
+    );
     let advice =
         "equality on books.id; needs an index on the expression lower(books.kind); sorted by books.year";
     assert!(told(&text, "index advice").ends_with(advice), "{text}");

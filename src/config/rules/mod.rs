@@ -26,6 +26,7 @@ use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
 use crate::observe::{ObserveSettings, StatePlace};
 use crate::probe::ProbeSettings;
+use crate::route::RouteSettings;
 
 /// What all rule files say together; what they leave out has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Rules {
     pub slow_log: SlowLogSettings,
     pub nplus1: NPlusOneSettings,
     pub coalesce: CoalesceSettings,
+    /// Which partitioned tables are left alone.
+    pub route: RouteSettings,
 }
 
 impl Rules {

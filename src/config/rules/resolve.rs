@@ -22,6 +22,7 @@ pub fn resolve(file: &RuleFile, context: &mut Context<'_>) -> Rules {
         slow_log: slow_log(context, &file.slow_log),
         nplus1: nplus1(context, &file.nplus1),
         coalesce: super::coalesce::resolve(context, &file.coalesce),
+        route: Default::default(),
     }
 }
 

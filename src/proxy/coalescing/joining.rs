@@ -96,7 +96,7 @@ impl Drive {
         let kind = Kind { key, varying: site.varying(), values };
         let (line, new) = site.line(&kind, &self.session.baggage)?;
         let now = self.worker.clock.us();
-        if new || line.reopens(self.pool.epoch(), now) {
+        if new || line.reopens(self.lines.epoch(), now) {
             survey::start(&self.lines, &line);
         }
         let plan = line.plan()?;

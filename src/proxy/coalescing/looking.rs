@@ -105,7 +105,7 @@ impl Drive {
         let Some((line, new)) = site.line(&kind, &self.session.baggage) else {
             return Ok(None);
         };
-        if new || line.reopens(self.pool.epoch(), worker.clock.us()) {
+        if new || line.reopens(self.lines.epoch(), worker.clock.us()) {
             survey::start(&self.lines, &line);
         }
         let keys: Vec<KeyValue<'_>> = values.each.iter().map(|value| key_value(value, input)).collect();

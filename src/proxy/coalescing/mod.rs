@@ -23,6 +23,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::worker::Worker;
+use crate::catalog::Catalog;
 use crate::coalesce::prefetch::Child;
 use crate::coalesce::prefetch::level::{Isolation, Level};
 use crate::coalesce::prefetch::template::Templates;
@@ -53,8 +54,11 @@ pub struct Lines {
     worker: Weak<Worker>,
     pool: Weak<Pool>,
     settings: RefCell<Rc<CoalesceSettings>>,
-    /// Of the database, where a rule asks for one.
-    fence: RefCell<Option<Arc<SharedFence>>>,
+    /// Of the database, and whether a rule asks for it.
+    fence: RefCell<Arc<SharedFence>>,
+    fenced: Cell<bool>,
+    /// Schema changes seen, and the Unix time at which the last of them was.
+    schema: Cell<(u64, u64)>,
     pub(super) writes: KnownWrites,
     /// It is being asked whether writes of lost connections are over.
     settling: Cell<bool>,
@@ -78,6 +82,8 @@ impl Lines {
             pool: Rc::downgrade(pool),
             settings: RefCell::default(),
             fence: RefCell::default(),
+            fenced: Cell::default(),
+            schema: Cell::default(),
             writes: KnownWrites::default(),
             settling: Cell::default(),
             isolation: Cell::default(),
@@ -94,14 +100,36 @@ impl Lines {
     pub fn configure(&self, worker: &Worker, pool: &Pool) {
         let settings = worker.hub.live().settings.rules.coalesce.clone();
         let fences = &worker.hub.registry.fences;
-        *self.fence.borrow_mut() = settings.fences().then(|| fences.of(&real_database(pool)));
+        *self.fence.borrow_mut() = fences.of(&real_database(pool));
+        self.fenced.set(settings.fences());
         *self.settings.borrow_mut() = Rc::new(settings);
         self.sites.borrow_mut().clear();
         self.children.borrow_mut().clear();
     }
 
     pub(super) fn fence(&self) -> Option<Arc<SharedFence>> {
-        self.fence.borrow().clone()
+        self.fenced.get().then(|| self.fence.borrow().clone())
+    }
+
+    /// A statement that may change the schema is about to be sent, or was answered.
+    pub(super) fn schema_changes(&self) {
+        self.fence.borrow().schema_changes();
+    }
+
+    /// Counts the schema changes seen on this database, by any of its users.
+    pub(super) fn epoch(&self) -> u64 {
+        self.fence.borrow().schema()
+    }
+
+    /// Whether this catalog was read after the last of them.
+    fn is_fresh(&self, catalog: &Catalog, now_s: u64) -> bool {
+        let (seen, mut changed_s) = self.schema.get();
+        let epoch = self.epoch();
+        if seen != epoch {
+            changed_s = now_s;
+            self.schema.set((epoch, changed_s));
+        }
+        catalog.facts.read_at_s > changed_s
     }
 
     /// Look-ups may be asked together.
@@ -121,9 +149,8 @@ impl Lines {
 
     /// What the statements of a message may write.
     fn writes_of(&self, shapes: &Shapes, worker: &Worker, database: &str) -> Rc<ShapeWrites> {
-        let schema = self.fence.borrow().as_ref().map_or(0, |fence| fence.schema());
         match shapes {
-            Shapes::One(shape) => self.writes.of(shape, schema, worker, database),
+            Shapes::One(shape) => self.writes.of(shape, self, worker, database),
             _ => Rc::new(ShapeWrites { set: WriteSet::All, ends: true }),
         }
     }

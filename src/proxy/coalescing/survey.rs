@@ -113,8 +113,8 @@ enum Why {
 }
 
 async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Plan, Why> {
-    let epoch = pool.epoch();
-    let (facts, catalog) = known(line, worker, pool).await?;
+    let epoch = lines.epoch();
+    let (facts, catalog) = known(line, lines, worker, pool).await?;
     let mut lease = borrow(line, pool).await.ok_or(Why::Unknown("there was no server for it".to_owned()))?;
     let settings = lease.server().ask(SETTINGS).await.map_err(|error| Why::Unknown(error.to_string()))?;
     let settings = settings.into_iter().flatten().flatten();
@@ -158,11 +158,18 @@ const SETTINGS: &[u8] = b"SELECT pg_catalog.current_setting('default_transaction
     SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))";
 
 /// What the shape says and the catalog knows.
-async fn known(line: &Line, worker: &Worker, pool: &Pool) -> Result<(Arc<Known>, Arc<Catalog>), Why> {
+async fn known(
+    line: &Line,
+    lines: &Lines,
+    worker: &Worker,
+    pool: &Pool,
+) -> Result<(Arc<Known>, Arc<Catalog>), Why> {
     let registry = &worker.hub.registry;
     for _ in 0..KNOWN_TRIES {
         let facts = registry.facts.get(line.site.shape.fingerprint);
-        if let (Some(facts), Some(catalog)) = (facts, registry.catalogs.catalog(&pool.database)) {
+        let catalog = registry.catalogs.catalog(&pool.database);
+        let catalog = catalog.filter(|catalog| lines.is_fresh(catalog, worker.unix_s()));
+        if let (Some(facts), Some(catalog)) = (facts, catalog) {
             return Ok((facts, catalog));
         }
         tokio::time::sleep(KNOWN_PAUSE).await;

@@ -14,7 +14,6 @@ use crate::pool::shape::Shape;
 use crate::proxy::drive::Drive;
 use crate::proxy::worker::Worker;
 use crate::session::account::Ask;
-use crate::sql::Traits;
 use crate::wire::server::TxStatus;
 
 /// Shapes whose writes are remembered per pool; the shapes themselves are as many.
@@ -45,9 +44,9 @@ pub struct KnownWrites {
 
 impl KnownWrites {
     /// What a shape writes; everything, until its facts and the catalog are known.
-    pub fn of(&self, shape: &Shape, schema: u64, worker: &Worker, database: &str) -> Rc<ShapeWrites> {
+    pub fn of(&self, shape: &Shape, lines: &Lines, worker: &Worker, database: &str) -> Rc<ShapeWrites> {
         let registry = &worker.hub.registry;
-        let version = (schema, worker.catalogs_seen.get());
+        let version = (lines.epoch(), worker.catalogs_seen.get());
         if self.version.replace(version) != version {
             self.known.borrow_mut().clear();
         }
@@ -56,9 +55,10 @@ impl KnownWrites {
             return known.clone();
         }
         let (facts, catalog) = (registry.facts.get(shape.fingerprint), registry.catalogs.catalog(database));
+        let catalog = catalog.filter(|catalog| lines.is_fresh(catalog, worker.unix_s()));
         let parsed = facts.as_ref().and_then(|known| known.facts());
         let writes = writes::of(&shape.text, parsed, catalog.as_deref());
-        let ends = ends_transaction(shape.text.as_bytes());
+        let ends = ends_transaction(&shape.text);
         let found = Rc::new(ShapeWrites { set: writes.set, ends });
         // What is not known yet soon is.
         if facts.is_some() && catalog.is_some() {
@@ -104,9 +104,6 @@ impl Drive {
         for ask in asks {
             let writes = self.lines.writes_of(&ask.known.shapes, &self.worker, &self.pool.database);
             forward(&writes.set, writes.ends);
-            if ask.known.traits.has(Traits::DDL) {
-                fence.schema_changes();
-            }
         }
         if messages as usize > asks.len() {
             forward(&WriteSet::All, true);
