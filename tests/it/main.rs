@@ -29,4 +29,5 @@ mod raw;
 mod rawclient;
 mod rules;
 mod slow_log;
+mod small;
 mod support;
