@@ -35,5 +35,6 @@ mod replay;
 mod routing;
 mod rules;
 mod slow_log;
+mod small;
 mod support;
 mod writes;

@@ -44,6 +44,11 @@ pub const LOOKUPS: u32 = 4;
 /// Answers that must have been of use for a reading to have paid.
 pub const HITS_WORTH: u64 = 3;
 
+/// How a replay over one array begins (`coalesce::replay`).
+const OVER_ARRAY: &[u8] =
+    b"select pgw_k.pgw_o, pgw_q.* from rows from (pg_catalog.unnest($1)) with ordinality \
+                            as pgw_k(pgw_1, pgw_o)";
+
 /// A table that a statement looks up one row of, by one of its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Small {
@@ -129,6 +134,18 @@ impl Small {
             "(SELECT {column_name} FROM {schema}.{name} WHERE {column_name} IS NOT NULL UNION ALL SELECT NULL)"
         );
         Ok(Small { value, type_oid: column.type_oid, keys: keys.into() })
+    }
+
+    /// The text of a replay with one varying value, over every key in place of an array: what comes first in
+    /// each row is the key. The replay's parameters stay as they are; the array is not looked at. `None`: it is
+    /// another kind of replay.
+    pub fn over_keys(&self, replay: &[u8]) -> Option<Vec<u8>> {
+        let rest = replay.strip_prefix(OVER_ARRAY)?;
+        let from = format!(
+            "select pgw_k.pgw_o, pgw_q.* from (select pgw_s.k, pgw_s.k from {} as pgw_s(k)) as pgw_k(pgw_1, pgw_o)",
+            self.keys
+        );
+        Some([from.as_bytes(), rest].concat())
     }
 }
 
@@ -254,6 +271,16 @@ mod tests {
         let expected = "(SELECT \"co\"\"de\" FROM \"public\".\"Facility\" WHERE \"co\"\"de\" IS NOT NULL \
                         UNION ALL SELECT NULL)";
         assert_eq!(&*small.keys, expected);
+    }
+
+    #[test]
+    fn a_replay_over_keys() {
+        let small = Small { value: 0, type_oid: oid::INT4, keys: "(SELECT 1)".into() };
+        let replay = [OVER_ARRAY, b" cross join lateral (select pgw_k.pgw_1\noffset 0) as pgw_q"].concat();
+        let expected = "select pgw_k.pgw_o, pgw_q.* from (select pgw_s.k, pgw_s.k from (SELECT 1) as pgw_s(k)) \
+                        as pgw_k(pgw_1, pgw_o) cross join lateral (select pgw_k.pgw_1\noffset 0) as pgw_q";
+        assert_eq!(small.over_keys(&replay).as_deref(), Some(expected.as_bytes()));
+        assert_eq!(small.over_keys(b"select 1"), None);
     }
 
     #[test]
