@@ -276,6 +276,11 @@ impl Replay {
         &self.text
     }
 
+    /// The types of its parameters, as in a Parse message.
+    pub fn types(&self) -> &[u8] {
+        &self.types
+    }
+
     /// Its Parse message, under this name.
     pub fn write_parse(&self, name: &[u8], out: &mut Vec<u8>) {
         reply::parse(out, name, &self.text, &self.types);

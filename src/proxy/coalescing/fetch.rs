@@ -8,8 +8,9 @@ use super::compose;
 use super::flight::borrow;
 use super::harvest::{Harvest, Talk};
 use super::line::Line;
-use super::survey::Plan;
+use super::plan::Plan;
 use crate::coalesce::prefetch::plan::{Order, What};
+use crate::coalesce::prefetch::small::{Answers, Whole};
 use crate::coalesce::replay::Batch;
 use crate::net::buffer::Window;
 use crate::pool::lend::{Lease, Pool};
@@ -36,8 +37,12 @@ pub struct Brought {
     pub answer: Option<Answer>,
 }
 
-/// DataRow frames, and for each member where its own stand and how many there are.
-type Answer = (Rc<[u8]>, Vec<(Range<usize>, u32)>);
+/// What a query brought.
+pub enum Answer {
+    /// DataRow frames, and for each member where its own stand and how many there are.
+    Keys(Rc<[u8]>, Vec<(Range<usize>, u32)>),
+    Table(Whole),
+}
 
 /// What came of it.
 pub struct Fetched {
@@ -64,9 +69,14 @@ pub async fn fetch(
     let mut batches: Vec<(Batch, Vec<usize>)> = Vec::new();
     for wanted in &mut wanted {
         let mut batch = Batch::default();
-        let What::Keys(members) = &wanted.order.what else {
-            batches.push((batch, Vec::new()));
-            continue;
+        let own;
+        let members = match &wanted.order.what {
+            What::Keys(members) => members.as_slice(),
+            What::Table(_) if !wanted.plan.has_whole() => &[],
+            What::Table(key) => {
+                own = [Box::from([key.clone()])];
+                &own
+            }
         };
         let taken = compose::fill(&wanted.line, &wanted.plan.replay, &wanted.order, members, &mut batch);
         batches.push((batch, taken));
@@ -91,6 +101,10 @@ pub async fn fetch(
     }
 }
 
+fn is_whole(order: &Order) -> bool {
+    matches!(order.what, What::Table(_))
+}
+
 fn nothing(wanted: Wanted) -> Brought {
     Brought { order: wanted.order, answer: None }
 }
@@ -113,8 +127,8 @@ async fn ask(
     }
     for (wanted, (batch, taken)) in wanted.iter().zip(batches) {
         if !taken.is_empty() {
-            wanted.plan.give(&mut server.memory, &mut out);
-            wanted.plan.ask(batch, &mut out);
+            wanted.plan.give(is_whole(&wanted.order), &mut server.memory, &mut out);
+            wanted.plan.ask(is_whole(&wanted.order), batch, &mut out);
         }
     }
     if own {
@@ -130,9 +144,16 @@ async fn ask(
         talk.hear(&mut aside).await?;
     }
     let mut harvests = Vec::with_capacity(wanted.len());
-    for (batch, taken) in batches {
+    for (wanted, (batch, taken)) in wanted.iter().zip(batches) {
         let mut harvest = Harvest::default();
-        harvest.begin(batch.len());
+        match wanted.order.child.small.as_ref().filter(|_| is_whole(&wanted.order)) {
+            // The key comes in the one form that all columns share, else as text.
+            Some(small) => {
+                let binary = *wanted.order.child.result_formats == [1];
+                harvest.begin_whole(Answers::new(small, binary));
+            }
+            None => harvest.begin(batch.len()),
+        }
         if !taken.is_empty() {
             talk.hear(&mut harvest).await?;
         }
@@ -167,12 +188,13 @@ async fn ask(
 /// Rows by member; what could not be written has no answer, so that the order fails as a whole if it was the first.
 fn brought(wanted: Wanted, harvest: Harvest, taken: &[usize]) -> Brought {
     let mut order = wanted.order;
-    let What::Keys(members) = &mut order.what else {
-        return Brought { order, answer: None };
-    };
     if !harvest.usable || taken.first() != Some(&0) {
         return Brought { order, answer: None };
     }
+    let What::Keys(members) = &mut order.what else {
+        let answer = harvest.whole.map(|whole| Answer::Table(whole.finish()));
+        return Brought { order, answer };
+    };
     let mut at = 0;
     members.retain(|_| {
         at += 1;
@@ -180,5 +202,5 @@ fn brought(wanted: Wanted, harvest: Harvest, taken: &[usize]) -> Brought {
     });
     let found = harvest.found.iter().map(|(at, count)| (at.start as usize..at.end as usize, *count));
     let answers = found.collect();
-    Brought { order, answer: Some((harvest.rows.into(), answers)) }
+    Brought { order, answer: Some(Answer::Keys(harvest.rows.into(), answers)) }
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::ops::Range;
 
+use crate::coalesce::prefetch::small::Answers;
 use crate::coalesce::split::Split;
 use crate::net::buffer::{Slab, Window};
 use crate::net::send::{flush, send};
@@ -21,6 +22,8 @@ pub struct Harvest {
     /// Where the rows of each key stand, and how many there are.
     pub found: Vec<(Range<u32>, u32)>,
     split: Option<Split>,
+    /// In their place, all answers of a small table.
+    pub whole: Option<Answers>,
     /// Nothing came but rows of these keys, in order.
     pub usable: bool,
 }
@@ -32,6 +35,12 @@ impl Harvest {
         self.found.clear();
         self.found.resize(keys, (0..0, 0));
         (self.split, self.usable) = (Some(Split::new(keys)), true);
+    }
+
+    /// Empty, for every key of a small table.
+    pub fn begin_whole(&mut self, answers: Answers) {
+        self.begin(0);
+        self.whole = Some(answers);
     }
 
     /// The rows of a key.
@@ -56,6 +65,9 @@ impl Harvest {
     }
 
     fn row(&mut self, body: &[u8]) -> Option<()> {
+        if let Some(whole) = &mut self.whole {
+            return whole.row(body).ok();
+        }
         let (key, row) = self.split.as_mut()?.row(body).ok()?;
         let (at, count) = self.found.get_mut(key)?;
         if *count == 0 {

@@ -6,7 +6,7 @@ use std::task::Context;
 use super::line::{Asked, Line};
 use super::seat::{Landed, Outcome, Place};
 use super::site::{Kind, Site};
-use super::survey::Plan;
+use super::plan::Plan;
 use super::{flight, survey};
 use crate::net::send::send;
 use crate::proxy::control::State;

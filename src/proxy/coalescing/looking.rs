@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::ahead::look_at;
-use super::fetch::{Fetched, Wanted, fetch};
+use super::fetch::{Answer, Fetched, Wanted, fetch};
 use super::line::Line;
 use super::site::Kind as LineKind;
-use super::survey::{self, Plan};
+use super::plan::Plan;
+use super::survey;
 use crate::coalesce::prefetch::buffer::Served;
 use crate::coalesce::prefetch::keys::{Form, Value as KeyValue};
 use crate::coalesce::prefetch::level::{Place, Taken};
@@ -212,16 +213,23 @@ impl Drive {
         let mut own = None;
         if let Some(ahead) = &mut self.ahead {
             for (brought, taken) in fetched.brought.into_iter().zip(fetching.taken) {
+                let (asked, counts) =
+                    (u64::from(own.is_none()), self.lines.counts_of(brought.order.child.shape));
+                let count = |look_ups: usize| {
+                    counts.iter().for_each(|counts| {
+                        counts.batch(asked);
+                        counts.prefetch((look_ups as u64).saturating_sub(asked));
+                    });
+                };
                 match brought.answer {
-                    Some((frames, answers)) => {
-                        let asked = u64::from(own.is_none());
-                        let counts = self.lines.counts_of(brought.order.child.shape);
-                        counts.iter().for_each(|counts| {
-                            counts.batch(asked);
-                            counts.prefetch((answers.len() as u64).saturating_sub(asked));
-                        });
+                    Some(Answer::Keys(frames, answers)) => {
+                        count(answers.len());
                         let served = ahead.session.file(brought.order, taken, frames, &answers, now);
                         own = own.or(served);
+                    }
+                    Some(Answer::Table(whole)) => {
+                        count(whole.keys.len());
+                        own = own.or(ahead.session.file_table(brought.order, taken, whole, now));
                     }
                     None => {
                         let mut templates = self.lines.templates.borrow_mut();

@@ -12,6 +12,7 @@ mod joining;
 mod line;
 mod looking;
 mod noting;
+mod plan;
 mod seat;
 mod site;
 mod survey;

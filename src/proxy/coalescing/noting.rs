@@ -77,7 +77,7 @@ impl Drive {
         ahead.session.settle(&mut self.lines.templates.borrow_mut(), self.worker.clock.us());
         for run in ahead.session.settled() {
             if let Some(counts) = self.lines.counts_of(run.shape) {
-                counts.waste(run.unused, run.unused);
+                counts.waste(run.idle, run.unused);
             }
             if let Some(off) = run.off {
                 tracing::info!(

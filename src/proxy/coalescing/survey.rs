@@ -1,7 +1,6 @@
 //! Finds out whether the look-ups of a line can be asked together, and how: what is known of their shape and of the
 //! tables, what PostgreSQL says of the statement. Happens once per line, beside the data path, on a borrowed server.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,54 +10,21 @@ use super::ahead::isolation_named;
 use super::child::{self, Read};
 use super::flight::borrow;
 use super::line::{Line, slot};
+use super::plan::Plan;
 use crate::catalog::{Catalog, Oid};
 use crate::coalesce::eligible::{self, Closure, Level, Session, Sharing, Statement};
-use crate::coalesce::prefetch::Child;
 use crate::coalesce::replay::types::ArrayType;
 use crate::coalesce::replay::{Probe, Replay, Slot, SlotKind, described};
 use crate::coalesce::split::is_described;
 use crate::observe::facts::Known;
 use crate::pool::lend::{Lease, Pool};
-use crate::pool::memory::{Memory, StatementId};
 use crate::pool::server::ServerError;
-use crate::pool::statement;
 use crate::proxy::worker::Worker;
 use crate::session::answer::Described;
 use crate::sql::guard;
 use crate::sql::shape::{Hole, HoleKind, Shaper};
 use crate::wire::server::tag;
 use crate::wire::{HEADER, reply};
-
-/// How the look-ups of a line are asked together.
-pub struct Plan {
-    pub replay: Replay,
-    pub described: Described,
-    /// The look-up, as what fetches ahead knows it.
-    pub child: Rc<Child>,
-    /// Names its statement on servers.
-    id: StatementId,
-    /// Schema changes seen when it was made.
-    epoch: u64,
-    /// From then on it is found out again: what others change around pgweir is seen at last then.
-    until_us: u64,
-    /// Flights whose answers are still to be compared with those that the look-ups get alone.
-    checks: Cell<u32>,
-    /// Flights until the next one is compared, once all these were equal.
-    until_check: Cell<u32>,
-    /// Flights in a row that took longer than the look-ups would have taken one after the other.
-    slow: Cell<u32>,
-}
-
-/// Flights that have to bring what their look-ups bring alone before answers are used unseen, and how many of the
-/// later ones go unseen between two that are compared.
-const CHECKS: u32 = 20;
-const UNCHECKED: u32 = 1_000;
-
-/// How long a plan is good, in µs.
-const GOOD_US: u64 = 60_000_000;
-
-/// So many flights in a row that are slower than their look-ups alone end the line for a while.
-const SLOW_MAX: u32 = 2;
 
 /// How long the look-ups of a line go alone before another look, in µs: a shape that cannot be replayed rarely
 /// changes, and what is not known yet soon is.
@@ -80,7 +46,7 @@ pub fn start(lines: &Rc<Lines>, line: &Rc<Line>) {
         let now = worker.clock.us();
         match found {
             Ok(plan) => {
-                let plan = plan.good_until(now + GOOD_US);
+                let plan = plan.made_at(now);
                 tracing::debug!(shape = &*line.site.shape.text, "look-ups are asked together from now on");
                 lines.tell(&line.site.shape, Some(plan.child.level), None);
                 line.open(plan);
@@ -140,8 +106,11 @@ async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<P
                 let read = Read { types: &found.types, tables: tables.as_deref(), facts, catalog: &catalog };
                 let child = child::of(line, &found.described, &read, &lines.settings.borrow());
                 lines.note_child(&child, line);
-                let id = pool.interner.borrow_mut().new_id();
-                Plan::new(found, child, id, epoch)
+                let ids = {
+                    let mut interner = pool.interner.borrow_mut();
+                    (interner.new_id(), interner.new_id())
+                };
+                Plan::new(found, child, ids, epoch)
             })
         }
         Err(why) => Err(why),
@@ -258,11 +227,11 @@ fn holes(text: &[u8]) -> Vec<Hole> {
 }
 
 /// What the server said of the statement.
-struct Found {
-    replay: Replay,
-    described: Described,
+pub(super) struct Found {
+    pub replay: Replay,
+    pub described: Described,
     /// Of the parameters, and of the literals that vary behind them.
-    types: Vec<Oid>,
+    pub types: Vec<Oid>,
 }
 
 /// Asks the server about the statement and its replay.
@@ -313,75 +282,4 @@ fn descriptions(frames: &[Frame]) -> Result<(Frame, Frame), Why> {
     }
     let find = |tag| frames.iter().find(|frame| frame[0] == tag).cloned().ok_or_else(broken);
     Ok((find(tag::PARAMETER_DESCRIPTION)?, find(tag::ROW_DESCRIPTION)?))
-}
-
-impl Plan {
-    fn new(found: Found, child: Child, id: StatementId, epoch: u64) -> Plan {
-        Plan {
-            replay: found.replay,
-            described: found.described,
-            child: Rc::new(child),
-            id,
-            epoch,
-            until_us: 0,
-            checks: Cell::new(CHECKS),
-            until_check: Cell::new(UNCHECKED),
-            slow: Cell::new(0),
-        }
-    }
-
-    fn good_until(self, until_us: u64) -> Plan {
-        Plan { until_us, ..self }
-    }
-
-    /// Nothing is known to have changed since it was made.
-    pub fn is_good(&self, epoch: u64, now_us: u64) -> bool {
-        self.epoch == epoch && now_us < self.until_us
-    }
-
-    /// Whether the next flight's answers are to be compared.
-    pub fn is_due(&self) -> bool {
-        if self.checks.get() > 0 {
-            return true;
-        }
-        let left = self.until_check.get();
-        self.until_check.set(if left == 0 { UNCHECKED } else { left - 1 });
-        left == 0
-    }
-
-    /// A flight brought what its look-ups brought alone.
-    pub fn was_equal(&self) {
-        self.checks.set(self.checks.get().saturating_sub(1));
-    }
-
-    /// A flight for so many values took so long; one of them takes `alone_us` alone, 0: nobody knows. True: such
-    /// flights are no gain.
-    pub fn is_slow(&self, values: usize, us: u64, alone_us: u64) -> bool {
-        let slow = values > 1 && alone_us > 0 && us > alone_us * values as u64;
-        self.slow.set(if slow { self.slow.get() + 1 } else { 0 });
-        self.slow.get() >= SLOW_MAX
-    }
-
-    /// Makes sure that the server has the statement.
-    pub fn give(&self, memory: &mut Memory, out: &mut Vec<u8>) {
-        if memory.knows(self.id) {
-            return;
-        }
-        while let Some(evicted) = memory.make_room(false) {
-            reply::statement_target(out, b'C', &statement::name(evicted));
-        }
-        memory.learn(self.id);
-        self.replay.write_parse(&statement::name(self.id), out);
-    }
-
-    /// The server may not have the statement any more, or another than was thought.
-    pub fn forget(&self, memory: &mut Memory) {
-        memory.forget(self.id);
-    }
-
-    pub fn ask(&self, batch: &crate::coalesce::replay::Batch, out: &mut Vec<u8>) {
-        batch.write_bind(&self.replay, b"", &statement::name(self.id), out);
-        out.extend_from_slice(&reply::EXECUTE_ALL);
-        out.extend_from_slice(&reply::SYNC);
-    }
 }
