@@ -9,6 +9,7 @@ pub mod episode;
 pub mod fence;
 #[cfg(test)]
 mod fence_tests;
+pub mod insert;
 pub mod link;
 pub mod prefetch;
 pub mod remedy;

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::books::Waits;
-use super::coalescing::{Ahead, Fetching, Keeping, Lead, Lines, Looked, Place, Surveying, Writing};
+use super::coalescing::{
+    Ahead, Fetching, Inserting, Keeping, Lead, Lines, Looked, Place, Surveying, Writing,
+};
 use super::control::Control;
-use super::farewell;
-use super::farewell::Farewell;
+use super::farewell::{self, Farewell};
 use super::worker::Worker;
 use crate::coalesce::unit::Watch;
 use crate::net::buffer::Window;
@@ -91,6 +92,8 @@ pub struct Drive {
     pub(super) cancel_next: bool,
     /// What it writes, where fences need to know.
     pub(super) writing: Option<Box<Writing>>,
+    /// Its INSERTs that are done as one.
+    pub(super) inserting: Inserting,
 }
 
 /// Why the loop stops for now.
@@ -162,6 +165,7 @@ impl Drive {
             looked_past: false,
             cancel_next: false,
             writing: None,
+            inserting: Inserting::default(),
         };
         if let Some(lease) = lease {
             drive.adopt(lease);
@@ -215,6 +219,9 @@ impl Drive {
         if self.surveying.is_some() {
             return self.poll_survey(cx);
         }
+        if let Some(turn) = self.poll_inserts(cx) {
+            return turn;
+        }
         let mut moved = false;
         if self.lease.is_some() {
             moved |= self.pull_server(cx)?;
@@ -259,6 +266,9 @@ impl Drive {
     }
 
     fn on_client(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
+        if self.take_inserts(cx)? {
+            return Ok(());
+        }
         let worker = self.worker.clone();
         let mut outs = worker.outs.borrow_mut();
         let mut notes = worker.notes.borrow_mut();
@@ -309,8 +319,7 @@ impl Drive {
         drop(outs);
         self.watch_asks(&mut notes);
         drop(notes);
-        self.from_client.input.consume(step.consumed);
-        self.from_client.input.release(&self.worker.slab);
+        self.passed_on(step.consumed);
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
         server_sent.or_else(|error| self.write_failed(&error))?;
         let tally = std::mem::take(&mut self.session.tally);

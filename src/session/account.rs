@@ -275,7 +275,7 @@ impl Session {
 /// Marks of the parameters, and behind them those of the values in the text, which are rarely the key when
 /// there are parameters; and the formats of the result.
 #[inline]
-pub(super) fn marks_of(bind: Bind<'_>, text: Marks) -> (Marks, Formats) {
+pub fn marks_of(bind: Bind<'_>, text: Marks) -> (Marks, Formats) {
     let mut marks = Marks::default();
     // A message that is cut or wrong is the server's to refuse.
     let formats = bind.each_value(|value, binary| {

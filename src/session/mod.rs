@@ -17,6 +17,8 @@ pub mod lookup;
 mod narrow;
 pub mod out;
 mod pending;
+pub mod pipeline;
+pub mod pipelined;
 pub mod prepared;
 #[cfg(any(test, fuzzing))]
 pub mod properties;

@@ -13,6 +13,9 @@ pub mod facts;
 pub mod filter;
 mod fingerprint;
 pub mod guard;
+pub mod insert;
+#[cfg(test)]
+mod insert_tests;
 mod keyword;
 pub mod kind;
 mod lex;

@@ -5,12 +5,16 @@
 mod ahead;
 mod child;
 mod compose;
+mod deferring;
 mod fetch;
 mod flight;
 mod harvest;
+mod inserting;
 mod joining;
 mod line;
 mod looking;
+mod merged;
+mod merging;
 mod noting;
 mod plan;
 mod seat;
@@ -38,6 +42,7 @@ use crate::pool::template::Site as SiteId;
 use crate::session::lookup::{Lookup, Values};
 
 pub(super) use ahead::Ahead;
+pub(super) use inserting::Inserting;
 use line::Line;
 pub(super) use looking::{Fetching, Looked, Surveying};
 pub(super) use noting::Keeping;
@@ -68,6 +73,7 @@ pub struct Lines {
     /// Which look-ups follow which results.
     templates: RefCell<Templates>,
     counts: RefCell<HashMap<u64, Arc<Entry>, foldhash::fast::RandomState>>,
+    pub inserts: merged::Inserts,
     sites: RefCell<HashMap<SiteId, Rc<Site>, foldhash::fast::RandomState>>,
     /// Open lines by the look-ups that they are for.
     children: RefCell<HashMap<ChildId, Weak<Line>, foldhash::fast::RandomState>>,
@@ -90,6 +96,7 @@ impl Lines {
             isolation: Cell::default(),
             templates: RefCell::default(),
             counts: RefCell::default(),
+            inserts: merged::Inserts::default(),
             sites: RefCell::default(),
             children: RefCell::default(),
         });

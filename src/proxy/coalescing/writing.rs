@@ -110,14 +110,27 @@ impl Drive {
         }
     }
 
+    /// INSERTs that are done as one are about to be sent.
+    pub(super) fn guard_inserts(&mut self) {
+        self.guard_writes(&[], 1);
+        self.note_sent(&[], 1);
+    }
+
+    /// The server has answered them, and the transaction stands like this.
+    pub(super) fn acknowledge_inserts(&mut self, status: TxStatus) {
+        self.acknowledge(status != TxStatus::Idle, false);
+    }
+
     /// A server answered up to ReadyForQuery; called before the client is told.
     #[inline]
     pub(in crate::proxy) fn acknowledge_writes(&mut self) {
+        self.acknowledge(self.session.status() != TxStatus::Idle, self.session.in_flight());
+    }
+
+    fn acknowledge(&mut self, inside: bool, owed: bool) {
         let Some(fence) = self.lines.fence() else {
             return;
         };
-        let inside = self.session.status() != TxStatus::Idle;
-        let owed = self.session.in_flight();
         let Some(writing) = &mut self.writing else {
             // Nobody knows what this was.
             if !owed {
