@@ -4,6 +4,7 @@
 pub mod burst;
 pub mod column;
 pub mod episode;
+pub mod insert;
 pub mod link;
 pub mod remedy;
 pub mod replay;

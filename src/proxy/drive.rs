@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::books::Waits;
-use super::coalescing::{Lead, Lines, Place};
+use super::coalescing::{Inserting, Lead, Lines, Place};
 use super::control::Control;
-use super::farewell;
-use super::farewell::Farewell;
+use super::farewell::{self, Farewell};
 use super::worker::Worker;
 use crate::coalesce::unit::Watch;
 use crate::net::buffer::Window;
@@ -77,6 +76,8 @@ pub struct Drive {
     pub(super) places: VecDeque<Place>,
     /// Its look-up is under way alone, and others wait for it.
     pub(super) lead: Option<Lead>,
+    /// Its INSERTs that are done as one.
+    pub(super) inserting: Inserting,
 }
 
 /// Why the loop stops for now.
@@ -140,6 +141,7 @@ impl Drive {
             lines,
             places: VecDeque::new(),
             lead: None,
+            inserting: Inserting::default(),
         };
         if let Some(lease) = lease {
             drive.adopt(lease);
@@ -181,6 +183,9 @@ impl Drive {
         }
         if !self.places.is_empty() {
             return self.poll_seats(cx);
+        }
+        if let Some(turn) = self.poll_inserts(cx) {
+            return turn;
         }
         let mut moved = false;
         if self.lease.is_some() {
@@ -267,8 +272,6 @@ impl Drive {
         self.settle()
     }
 
-    // --- from the client ---
-
     /// Reads what the client sent and passes it on.
     fn pull_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Farewell> {
         // Whoever does not read answers is asked for no more questions: pgweir answers some of them itself.
@@ -298,6 +301,9 @@ impl Drive {
     }
 
     fn on_client(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
+        if self.take_inserts(cx)? {
+            return Ok(());
+        }
         let worker = self.worker.clone();
         let mut outs = worker.outs.borrow_mut();
         let mut notes = worker.notes.borrow_mut();
@@ -336,8 +342,7 @@ impl Drive {
         drop(outs);
         self.watch_asks(&mut notes);
         drop(notes);
-        self.from_client.input.consume(step.consumed);
-        self.from_client.input.release(&self.worker.slab);
+        self.passed_on(step.consumed);
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
         server_sent.or_else(|error| self.write_failed(&error))?;
         let tally = std::mem::take(&mut self.session.tally);

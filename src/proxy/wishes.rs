@@ -71,6 +71,7 @@ impl Drive {
             return self.control.cancelled();
         };
         self.pool.counters.cancels.add(1);
+        self.inserting.cancel();
         let (address, key) = (lease.server().address.clone(), lease.server().key.clone());
         let tls = self.pool.config.borrow().tls.clone();
         let (under_way, control) = (self.cancelling.clone(), self.control.clone());

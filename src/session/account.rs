@@ -250,7 +250,7 @@ impl Session {
 /// Marks of the parameters, and behind them those of the values in the text, which are rarely the key when
 /// there are parameters.
 #[inline]
-pub(super) fn marks_of(bind: Bind<'_>, text: Marks) -> Marks {
+pub fn marks_of(bind: Bind<'_>, text: Marks) -> Marks {
     let mut marks = Marks::default();
     // A message that is cut or wrong is the server's to refuse.
     let _ = bind.each_value(|value, binary| {

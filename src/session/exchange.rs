@@ -76,6 +76,8 @@ pub struct Exchange {
     pub copying_both: bool,
     /// Messages since the last Sync that are part of an extended exchange.
     pub open_group: bool,
+    /// A statement was sent in the group that is open.
+    pub ran: bool,
     /// Something that is queued, or was until lately, opens a transaction block.
     pub begun: bool,
     /// Something that is queued, or was until lately, may take every prepared statement away.
@@ -117,6 +119,7 @@ const KEEP_QUEUE: usize = 16;
 impl Exchange {
     pub fn push(&mut self, kind: Kind) {
         self.syncs += usize::from(kind == Kind::Sync);
+        self.ran = kind == Kind::Execute || (self.ran && !kind.ends_with_ready());
         self.add(kind, false, None);
     }
 

@@ -16,6 +16,8 @@ pub mod limits;
 pub mod lookup;
 pub mod out;
 mod pending;
+pub mod pipeline;
+pub mod pipelined;
 pub mod prepared;
 #[cfg(any(test, fuzzing))]
 pub mod properties;

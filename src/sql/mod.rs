@@ -10,6 +10,9 @@ pub mod dialect;
 pub mod facts;
 mod fingerprint;
 pub mod guard;
+pub mod insert;
+#[cfg(test)]
+mod insert_tests;
 mod keyword;
 pub mod kind;
 mod lex;

@@ -17,6 +17,11 @@ mod facts;
 mod faults;
 #[path = "../transcripts/frames.rs"]
 mod frames;
+mod inserts;
+mod inserts_deferred;
+mod inserts_failed;
+mod inserts_random;
+mod inserts_refused;
 mod kept;
 mod ledger;
 mod lexer;

@@ -122,7 +122,7 @@ impl Batch {
     /// # Errors
     /// Why it is not part of the batch, which is as it was before.
     pub fn add(&mut self, replay: &Replay, member: &Member<'_>) -> Result<(), Unfit> {
-        if self.count >= MEMBERS_MAX {
+        if self.count >= replay.members_max {
             return Err(Unfit::Full);
         }
         for array in &mut self.arrays {

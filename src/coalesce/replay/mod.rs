@@ -139,9 +139,40 @@ pub struct Replay {
     original: Vec<u8>,
     slots: Vec<Slot>,
     literals: usize,
+    /// Members of one batch at most.
+    members_max: u32,
 }
 
 impl Replay {
+    /// A statement of another kind, all of whose parameters vary: `$n` of its text is the array of the values that
+    /// `$n` of the members has.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn of_arrays(
+        text: Vec<u8>,
+        parameters: &[(Oid, ArrayType)],
+        members_max: u32,
+    ) -> Result<Replay, Refusal> {
+        let column = |(at, &(element, array)): (usize, &(Oid, ArrayType))| Column {
+            source: Source::Parameter(at as u16 + 1),
+            element,
+            array,
+        };
+        let oids: Vec<Oid> = parameters.iter().map(|(_, array)| array.oid).collect();
+        Ok(Replay {
+            text,
+            types: probe::type_list(&oids)?,
+            columns: parameters.iter().enumerate().map(column).collect(),
+            scalars: Vec::new(),
+            places: (0..parameters.len()).collect(),
+            original: Vec::new(),
+            slots: Vec::new(),
+            literals: 0,
+            members_max,
+        })
+    }
+
     /// `varying` belongs to `slots`, which are all values in the text, in its order; a parameter that stands
     /// there more than once varies if one of its slots does. `arrays` is asked for types that are not
     /// PostgreSQL's own. Every parameter that the statement has must be in the text, which the number of types
@@ -166,6 +197,7 @@ impl Replay {
             original: text.to_vec(),
             slots: slots.to_vec(),
             literals: 0,
+            members_max: batch::MEMBERS_MAX,
         };
         replay.choose(slots, varying, &parameters, arrays)?;
         replay.write_text(text, varying, &outline);

@@ -2,9 +2,13 @@
 //! alone; while one is, others of its kind queue, and leave together as one query when it has landed. Nobody joins a
 //! flight that has left. One `Lines` per pool and worker; what may be asked together, and how, `coalesce` decides.
 
+mod deferring;
 mod flight;
+mod inserting;
 mod joining;
 mod line;
+mod merged;
+mod merging;
 mod seat;
 mod site;
 mod survey;
@@ -18,6 +22,7 @@ use crate::pool::lend::Pool;
 use crate::pool::template::Site as SiteId;
 use crate::session::lookup::{Lookup, Values};
 
+pub(super) use inserting::Inserting;
 pub(super) use seat::Place;
 pub(super) use site::Lead;
 use site::Site;
@@ -29,12 +34,14 @@ const SITES_MAX: usize = 2_000;
 pub struct Lines {
     worker: Weak<Worker>,
     pool: Weak<Pool>,
+    pub inserts: merged::Inserts,
     sites: RefCell<HashMap<SiteId, Rc<Site>, foldhash::fast::RandomState>>,
 }
 
 impl Lines {
     pub fn new(worker: &Rc<Worker>, pool: &Rc<Pool>) -> Rc<Self> {
-        Rc::new(Lines { worker: Rc::downgrade(worker), pool: Rc::downgrade(pool), sites: RefCell::default() })
+        let (worker, pool) = (Rc::downgrade(worker), Rc::downgrade(pool));
+        Rc::new(Lines { worker, pool, inserts: merged::Inserts::default(), sites: RefCell::default() })
     }
 
     /// What is known of look-ups like this one.
