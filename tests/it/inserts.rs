@@ -48,6 +48,10 @@ impl House {
         }
     }
 
+    pub(crate) fn direct_port(&self) -> u16 {
+        self.cluster.port()
+    }
+
     /// The answer of each database to a query as superuser.
     pub(crate) fn ask(&self, query: &str) -> [String; 2] {
         [DIRECT, MERGED].map(|database| ask(&self.cluster.url(database), query))

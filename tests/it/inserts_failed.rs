@@ -84,3 +84,44 @@ fn errors_are_those_of_the_row_that_has_them() {
     let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND datname = 'merged'";
     house.same(open);
 }
+
+#[test]
+fn a_cancel_request_reaches_what_was_merged() {
+    let house = House::new(&[SCHEMA[0], SCHEMA[1], "ALTER TABLE items DROP COLUMN id"]);
+    let (mut pair, mut holder) = (house.pair(), house.pair());
+    prepare_named(&mut pair, 0);
+    let mut k = 10;
+    let mut good = |n: usize| {
+        k += n;
+        (k - n..k).map(item).collect::<Vec<_>>()
+    };
+    house.warm_up(|| drop(pair.both(&named_rows(&good(4), false))));
+    for block in [false, true] {
+        let rows = good(4);
+        let first = String::from_utf8(rows[0][0].clone().unwrap()).unwrap();
+        holder.query("BEGIN");
+        holder.query(&format!("INSERT INTO items (k, name) VALUES ({first}, 'held')"));
+        if block {
+            pair.query("BEGIN");
+        }
+        let bytes = named_rows(&rows, false);
+        let ends = [(&mut pair.direct, house.direct_port()), (&mut pair.merged, house.weir.listen.port())];
+        let answers = ends.map(|(client, port)| {
+            let key = client.greeting.iter().find(|frame| frame[0] == b'K').unwrap().clone();
+            client.send(&bytes);
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+            until("it waits for the lock", || (house.ask(waits)[0] == "1").then_some(()));
+            let pid = i32::from_be_bytes(key[5..9].try_into().unwrap());
+            crate::rawclient::Raw::cancel(([127, 0, 0, 1], port).into(), pid, &key[9..]);
+            crate::frames::show(&client.until(b'Z', 1).concat())
+        });
+        assert!(answers[0].contains("C57014"), "{}", answers[0]);
+        assert_eq!(answers[0], answers[1]);
+        holder.query("ROLLBACK");
+        if block {
+            pair.query("ROLLBACK");
+        }
+        pair.both(&named_rows(&good(3), false));
+    }
+    house.same("SELECT count(*) || md5(string_agg(i::text, '|' ORDER BY ctid)) FROM items i");
+}
