@@ -21,6 +21,9 @@ pub struct Outline {
     places: Vec<u32>,
     /// Offsets of numbers that `::` follows, which binds tighter than a sign.
     cast: Vec<u32>,
+    /// Offsets of values that are cast in a way that may fail although the value is one of its type: to a type with a
+    /// length or precision, or from a number to another type.
+    coerced: Vec<u32>,
     /// Offsets of values that are a part of something that gives its result no name, or is no result at all.
     operands: Vec<u32>,
 }
@@ -49,6 +52,7 @@ impl Outline {
             places: Vec::new(),
             cast: Vec::new(),
             operands: Vec::new(),
+            coerced: Vec::new(),
         };
         outline.look(text, &tokens);
         Some(outline)
@@ -62,6 +66,12 @@ impl Outline {
     /// Whether the whole number that starts at this offset may have a sign and still be one value with it.
     pub fn may_have_sign(&self, start: u32) -> bool {
         !self.cast.contains(&start)
+    }
+
+    /// Whether a cast of the value that starts at this offset may fail. With a value that it knows, PostgreSQL does it
+    /// while planning, and fails although no row may need it; with one that comes from a row it does not.
+    pub fn is_coerced(&self, start: u32) -> bool {
+        self.coerced.contains(&start)
     }
 
     /// Whether no column can get its name from the value that starts at this offset. A parameter gives none; a column
@@ -78,10 +88,10 @@ impl Outline {
                 at.checked_sub(distance).is_some_and(|at| is_word(text, &tokens[at], keyword))
             };
             let here = levels.last().is_some_and(|level| level.1);
-            if matches!(token.kind, Kind::Integer | Kind::String | Kind::Parameter)
-                && is_operand(text, &tokens[..at])
-            {
-                self.operands.push(token.start);
+            if matches!(token.kind, Kind::Integer | Kind::String | Kind::Parameter) {
+                self.operands.extend(is_operand(text, &tokens[..at]).then_some(token.start));
+                let coerced = is_coerced(text, token.kind, &tokens[at + 1..]);
+                self.coerced.extend(coerced.then_some(token.start));
             }
             match token.kind {
                 Kind::Open | Kind::OpenBracket => {
@@ -147,6 +157,31 @@ fn is_operand(text: &[u8], before: &[Token]) -> bool {
         }
     }
     false
+}
+
+/// Whether these, which follow a value, cast it to a type with a length or precision; a number, to any.
+fn is_coerced(text: &[u8], kind: Kind, after: &[Token]) -> bool {
+    let Some((first, rest)) = after.split_first() else {
+        return false;
+    };
+    let operator = first.kind == Kind::Cast;
+    if !operator && !is_word(text, first, "as") {
+        return false;
+    }
+    // The name, perhaps with its schema, and what may stand between the words of one.
+    let mut rest = rest.get(1..).unwrap_or_default();
+    while let [dot, _, more @ ..] = rest
+        && dot.kind == Kind::Dot
+    {
+        rest = more;
+    }
+    let more = |token: &&Token| {
+        !["varying", "character", "char", "day", "hour", "minute", "to", "second"]
+            .iter()
+            .any(|word| is_word(text, token, word))
+    };
+    let end = rest.iter().find(more).map(|token| token.kind);
+    (operator && kind == Kind::Integer) || end == Some(Kind::Open)
 }
 
 /// Whether the innermost parenthesis that is open is that of a list behind IN, of values only.
@@ -274,6 +309,21 @@ mod tests {
             for (seen, (at, mark)) in text.match_indices(['@', '#']).enumerate() {
                 assert_eq!(outline.is_value((at - seen) as u32), mark == "#", "{text} at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn casts_that_may_fail() {
+        for (text, coerced) in [
+            ("select a from t where b = $1::numeric(10, 2)", true),
+            ("select a from t where b = cast('x' as pg_catalog.varbit(3))", true),
+            ("select a from t where b = 5::int2", true),
+            ("select a from t where b = $1::numeric and c in (1)", false),
+            ("select a from t where b = '2024-01-01'::date", false),
+            ("select $1 as b, f(a) from t", false),
+        ] {
+            let at = text.find(['$', '\'', '5']).expect(text) as u32;
+            assert_eq!(of(text).is_coerced(at), coerced, "{text}");
         }
     }
 

@@ -77,7 +77,7 @@ pub enum Refusal {
     GroupingSets,
     /// There is one value for all; one answer serves them without a batch.
     NothingVaries,
-    /// The literal at this offset cannot become a parameter without a change of meaning.
+    /// The value at this offset cannot come from a row without a change of meaning.
     Literal(u32),
     /// No array type, or none that is known, for values of this type.
     Type(Oid),
@@ -97,7 +97,7 @@ impl fmt::Display for Refusal {
             Refusal::GroupingSets => formatter.write_str("it has grouping sets"),
             Refusal::NothingVaries => formatter.write_str("no value in it varies"),
             Refusal::Literal(at) => {
-                write!(formatter, "the literal at byte {at} cannot become a parameter and mean the same")
+                write!(formatter, "the value at byte {at} cannot come from a row and mean the same")
             }
             Refusal::Type(oid) => write!(formatter, "values of type {oid} have no array type that is known"),
             Refusal::Slots => formatter.write_str("the places of its values are not those of its text"),
@@ -382,7 +382,7 @@ fn check(text: &[u8], slots: &[Slot], varying: &[bool]) -> Result<Outline, Refus
             SlotKind::String => literal::is_plain(literal),
             SlotKind::Other => false,
         };
-        if !fits {
+        if !fits || outline.is_coerced(slot.start) {
             return Err(Refusal::Literal(slot.start));
         }
     }
