@@ -256,7 +256,11 @@ fn a_small_table_is_read_once() {
             for at in 0..60 {
                 let key = ((at * 7919 + round * 31) % 320).to_string();
                 let text = "SELECT name, factor FROM units WHERE id = $1";
-                assert_eq!(show(&send(&mut client, text, &key)), show(&send(&mut direct, text, &key)), "{key}");
+                assert_eq!(
+                    show(&send(&mut client, text, &key)),
+                    show(&send(&mut direct, text, &key)),
+                    "{key}"
+                );
             }
             // The direct connection asked just as often.
             counts.push(house.queries() - 60);

@@ -11,6 +11,7 @@ use super::inserting::{RELEASE, SAVEPOINT, UNDO, execute};
 use super::merged::Plan;
 use crate::coalesce::insert::Mode;
 use crate::coalesce::replay::{Batch, Member};
+use crate::coalesce::writes::WriteSet;
 use crate::net::send::send;
 use crate::pool::statement::Statement;
 use crate::proxy::drive::{Drive, Pace, Turn};
@@ -125,6 +126,9 @@ impl Drive {
             self.inserting.deferred.take_if(|_| empty);
             return Ok(false);
         }
+        let writes = lines.writes_of(&run.statement.known.shapes, &self.worker, &self.pool.database);
+        self.inserting.writes.add(&writes.set);
+        self.note_own_write(&writes.set);
         self.answer_kept(&run, &plan, cx)?;
         Ok(true)
     }
@@ -260,6 +264,7 @@ impl Drive {
     /// The server has them: the input goes on.
     fn deferred_done(&mut self, cx: &mut Context<'_>) -> Result<(), Farewell> {
         let deferred = self.inserting.deferred.take().unwrap_or_default();
+        self.inserting.writes = WriteSet::default();
         self.session.run_undone(TxStatus::InTransaction, false);
         // What made them go is not looked at again.
         self.inserting.apart =
@@ -272,6 +277,7 @@ impl Drive {
     /// One of them fails, and the request at the front of the input gets its error.
     fn deferred_failed(&mut self, status: TxStatus, cx: &mut Context<'_>) -> Result<(), Farewell> {
         let deferred = self.inserting.deferred.take().unwrap_or_default();
+        self.inserting.writes = WriteSet::default();
         let error = deferred.error.unwrap_or_default();
         let mut answer = deferred.asides;
         self.session.run_undone(status, false);

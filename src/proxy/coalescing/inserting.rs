@@ -9,6 +9,7 @@ use super::deferring::Deferred;
 use super::merging::Merging;
 use crate::coalesce::insert::{Mode, ROWS_MAX, ROWS_MIN};
 use crate::coalesce::replay::{Batch, Member};
+use crate::coalesce::writes::WriteSet;
 use crate::net::send::send;
 use crate::proxy::drive::{Drive, Turn};
 use crate::proxy::farewell::Farewell;
@@ -32,6 +33,8 @@ pub(in crate::proxy) struct Inserting {
     pub(super) merging: Option<Box<Merging>>,
     /// INSERTs that are answered and not done.
     pub(super) deferred: Option<Box<Deferred>>,
+    /// What these will write.
+    pub(super) writes: WriteSet,
     /// Bytes of the input that are to be forwarded as they are.
     pub(super) apart: usize,
 }

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::task::Context;
 
 use super::line::{Asked, Line};
+use super::plan::Plan;
 use super::seat::{Landed, Outcome, Place};
 use super::site::{Kind, Site};
-use super::plan::Plan;
 use super::{flight, survey};
 use crate::net::send::send;
 use crate::proxy::control::State;

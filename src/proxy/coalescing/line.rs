@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::plan::Plan;
 use super::seat::{Outcome, Seat};
 use super::site::{Kind, Site};
-use super::plan::Plan;
 use crate::coalesce::replay::{self, Batch, Replay, Slot, SlotKind};
 use crate::pool::baggage::Baggage;
 use crate::session::lookup::{Form, Lookup, Value, ValueKind, Values, bind_of};

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::ahead::look_at;
 use super::fetch::{Answer, Fetched, Wanted, fetch};
 use super::line::Line;
-use super::site::Kind as LineKind;
 use super::plan::Plan;
+use super::site::Kind as LineKind;
 use super::survey;
 use crate::coalesce::prefetch::buffer::Served;
 use crate::coalesce::prefetch::keys::{Form, Value as KeyValue};
@@ -123,6 +123,10 @@ impl Drive {
             }
             return Ok(None);
         };
+        if self.inserting.writes.touches(&plan.child.tables) {
+            // It has to see rows that are still kept here.
+            return Ok(None);
+        }
         let decision = {
             let Some(ahead) = &mut self.ahead else { return Ok(None) };
             let fence = self.lines.fence();

@@ -29,10 +29,11 @@ use std::sync::Arc;
 
 use super::worker::Worker;
 use crate::catalog::Catalog;
+use crate::coalesce::insert::Mode;
 use crate::coalesce::prefetch::Child;
 use crate::coalesce::prefetch::level::{Isolation, Level};
 use crate::coalesce::prefetch::template::Templates;
-use crate::coalesce::settings::CoalesceSettings;
+use crate::coalesce::settings::{CoalesceSettings, Insert};
 use crate::coalesce::writes::WriteSet;
 use crate::observe::coalescing::{Entry, Key, Status};
 use crate::observe::fences::SharedFence;
@@ -110,6 +111,13 @@ impl Lines {
         let fences = &worker.hub.registry.fences;
         *self.fence.borrow_mut() = fences.of(&real_database(pool));
         self.fenced.set(settings.fences());
+        self.inserts.mode.set(match settings.insert {
+            _ if !settings.enabled => Mode::Off,
+            Insert::Off => Mode::Off,
+            // Commits of several connections together are not built.
+            Insert::Merged | Insert::Grouped => Mode::Merged,
+            Insert::Deferred => Mode::Deferred,
+        });
         *self.settings.borrow_mut() = Rc::new(settings);
         self.sites.borrow_mut().clear();
         self.children.borrow_mut().clear();

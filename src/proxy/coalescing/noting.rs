@@ -3,6 +3,7 @@
 use super::ahead::{Ahead, look_at};
 use crate::coalesce::prefetch::level::{Place, Taken};
 use crate::coalesce::prefetch::session::Kept;
+use crate::coalesce::writes::WriteSet;
 use crate::proxy::drive::Drive;
 use crate::session::account::{Ask, Done};
 use crate::sql::Traits;
@@ -65,6 +66,16 @@ impl Drive {
             let now = worker.clock.us();
             let watched = lines.templates.borrow().watched(ask.shape.fingerprint, now);
             ahead.expect_parent(ask, &watched);
+        }
+    }
+
+    /// The session will have written this, although nothing was sent yet.
+    pub(super) fn note_own_write(&mut self, writes: &WriteSet) {
+        if let Some(ahead) = &mut self.ahead {
+            match writes {
+                WriteSet::All => ahead.session.own_write(None),
+                WriteSet::Tables(tables) => ahead.session.own_write(Some(tables)),
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use super::line::{Line, slot};
 use super::plan::Plan;
 use crate::catalog::{Catalog, Oid};
 use crate::coalesce::eligible::{self, Closure, Level, Session, Sharing, Statement};
-use crate::coalesce::replay::types::ArrayType;
+use crate::coalesce::replay::types::{ArrayType, is_safe_encoding};
 use crate::coalesce::replay::{Probe, Replay, Slot, SlotKind, described};
 use crate::coalesce::split::is_described;
 use crate::observe::facts::Known;
@@ -84,16 +84,30 @@ async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<P
     let mut lease = borrow(line, pool).await.ok_or(Why::Unknown("there was no server for it".to_owned()))?;
     let settings = lease.server().ask(SETTINGS).await.map_err(|error| Why::Unknown(error.to_string()))?;
     let settings = settings.into_iter().flatten().flatten();
-    let mut path: Vec<String> = settings.map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
-    let isolation = if path.is_empty() { String::new() } else { path.remove(0) };
-    lines.isolation.set(isolation_named(&isolation));
-    let judged = judge(line, &facts, &catalog, path).await.map_err(Why::Refused).and_then(|judged| {
-        let (shape, settings) = (line.site.shape.fingerprint, lines.settings.borrow());
-        match child::level(&settings, shape, &judged.together.tables, &catalog) {
-            Some(_) => Ok(judged),
-            None => Err(Why::Refused("a rule leaves it alone".to_owned())),
-        }
-    });
+    let mut settings: Vec<String> =
+        settings.map(|text| String::from_utf8_lossy(&text).into_owned()).collect();
+    if settings.len() < KINDS {
+        return Err(broken());
+    }
+    let path = settings.split_off(KINDS);
+    let [isolation, strings, nulls, encoding, temporary] = settings.as_slice() else {
+        return Err(broken());
+    };
+    if strings != "on" || nulls != "on" || !is_safe_encoding(encoding) {
+        lease.give_back();
+        return Err(Why::Refused("a setting changes how values are read".to_owned()));
+    }
+    lines.isolation.set(isolation_named(isolation));
+    let judged = judge(line, &facts, &catalog, (path, temporary != "0"))
+        .await
+        .map_err(Why::Refused)
+        .and_then(|judged| {
+            let (shape, settings) = (line.site.shape.fingerprint, lines.settings.borrow());
+            match child::level(&settings, shape, &judged.together.tables, &catalog) {
+                Some(_) => Ok(judged),
+                None => Err(Why::Refused("a rule leaves it alone".to_owned())),
+            }
+        });
     let plan = match judged
         .and_then(|judged| Ok((probe_of(line, &judged.together).map_err(Why::Refused)?, judged)))
     {
@@ -121,10 +135,16 @@ async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<P
     plan
 }
 
-/// The isolation of transactions that name none, and the schemas that names are searched in, as PostgreSQL resolves
-/// them; temporary ones too.
-const SETTINGS: &[u8] = b"SELECT pg_catalog.current_setting('default_transaction_isolation') UNION ALL \
-    SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))";
+/// The isolation of transactions that name none; how values are read; whether there is a schema for temporary objects;
+/// and the schemas that names are searched in, as PostgreSQL resolves them.
+const SETTINGS: &[u8] =
+    b"SELECT pg_catalog.current_setting(n) FROM (VALUES ('default_transaction_isolation'), \
+    ('standard_conforming_strings'), ('array_nulls'), ('client_encoding')) v(n) \
+    UNION ALL SELECT pg_catalog.pg_my_temp_schema()::text \
+    UNION ALL SELECT pg_catalog.unnest(pg_catalog.current_schemas(false))";
+
+/// Answers in front of the schemas.
+const KINDS: usize = 5;
 
 /// What the shape says and the catalog knows.
 async fn known(
@@ -151,7 +171,7 @@ async fn judge(
     line: &Line,
     facts: &Arc<Known>,
     catalog: &Arc<Catalog>,
-    search_path: Vec<String>,
+    (search_path, temporary): (Vec<String>, bool),
 ) -> Result<Judged, String> {
     let (facts, catalog, canonical) = (facts.clone(), catalog.clone(), line.site.shape.text.to_string());
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -160,7 +180,6 @@ async fn judge(
         let closure =
             facts.facts().ok_or_else(|| "its text could not be parsed".to_owned()).and_then(|facts| {
                 let statement = Statement { facts, canonical: &canonical };
-                let temporary = search_path.iter().any(|schema| schema.starts_with("pg_temp"));
                 let session = Session { search_path: &search_path, temporary };
                 let of = |sharing| {
                     eligible::closure(statement, &catalog, session, (Level::Strict, sharing), &eligible::read)
