@@ -222,6 +222,9 @@ fn in_list(terms: &Terms<'_>, list: List, one: &Key<'_>, other: &Key<'_>) -> Opt
     terms.filter.list(list).iter().find_map(|&term| pair(terms, term, one, other))
 }
 
+/// Two bounds with a qualified column have about so many bytes.
+const BOUNDS: usize = 128;
+
 /// The splices for these ranges; `write` writes one end, the upper one if asked.
 pub(super) fn splices(
     text: &str,
@@ -236,7 +239,7 @@ pub(super) fn splices(
             continue;
         }
         done.push(clause.span);
-        let mut said = String::new();
+        let mut said = String::with_capacity(BOUNDS);
         if clause.loose {
             splices.push(Splice::new(clause.span.start, "("));
             said.push(')');

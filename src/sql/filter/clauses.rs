@@ -2,7 +2,7 @@
 //! does not understand it leaves out, or gives up the whole statement.
 
 use super::expression::{Reader, is_quoted};
-use super::names::{Packed, is_no_call, pack_all, pack_bytes};
+use super::names::{Packed, is_no_call, pack_all, pack_at, pack_bytes};
 use super::{Call, Clause, DEPTH_MAX, Filter, Node, Scope, Source, Span};
 use crate::sql::token::{Kind, Token};
 
@@ -72,7 +72,7 @@ fn find_words(text: &[u8], tokens: &[Token], words: &mut Vec<Packed>) {
     for token in tokens {
         let mut word = 0;
         if token.kind == Kind::Word && !behind_point && !is_quoted(text, token) {
-            word = pack_bytes(token.text(text));
+            word = pack_at(text, token.start as usize, token.end as usize);
             if behind_as && !BEHIND_AS.contains(&word) {
                 word = 0;
             }

@@ -56,25 +56,44 @@ impl Func {
     }
 }
 
-/// An unquoted word in lower case as one number: its first fifteen bytes, and its length. Longer words may share one,
-/// which whoever looks for one of them has to reckon with. 0 stands for no word.
+/// An unquoted word as one number, the same in lower and upper case: its first fifteen bytes, and its length. Longer
+/// words may share one, which whoever looks for one of them has to reckon with. 0 stands for no word.
 pub type Packed = u128;
 
-/// `word` is in lower case.
-#[inline(always)]
+/// The bit that tells the cases of a letter apart, in each of sixteen bytes. It is set in all of them: no digit is
+/// changed by that, and `_` becomes what no word contains.
+const CASE: u128 = u128::from_le_bytes([0x20; 16]);
+
+/// How many bytes of a word are looked at.
+const LOOKED_AT: usize = 15;
+
 pub const fn pack(word: &str) -> Packed {
     pack_bytes(word.as_bytes())
 }
 
-#[inline(always)]
 pub const fn pack_bytes(bytes: &[u8]) -> Packed {
     let (mut packed, mut at) = (0, 0);
-    while at < bytes.len() && at < 15 {
-        packed |= (bytes[at].to_ascii_lowercase() as Packed) << (8 * at);
+    while at < bytes.len() && at < LOOKED_AT {
+        packed |= (bytes[at] as Packed) << (8 * at);
         at += 1;
     }
-    let length = if bytes.len() < 255 { bytes.len() } else { 255 };
-    packed | (length as Packed) << 120
+    finish(packed, bytes.len())
+}
+
+/// The word between two places of a text, by sixteen bytes at once where there are as many.
+#[inline(always)]
+pub fn pack_at(text: &[u8], start: usize, end: usize) -> Packed {
+    match text.get(start..).and_then(|text| text.first_chunk()) {
+        Some(bytes) => finish(u128::from_le_bytes(*bytes), end - start),
+        None => pack_bytes(&text[start..end]),
+    }
+}
+
+const fn finish(bytes: u128, length: usize) -> Packed {
+    let looked_at = if length < LOOKED_AT { length } else { LOOKED_AT };
+    let mask = (1 << (8 * looked_at)) - 1;
+    let length = if length < 255 { length } else { 255 };
+    ((bytes | CASE) & mask) | (length as Packed) << 120
 }
 
 /// Several words.
@@ -145,4 +164,26 @@ pub fn is_no_call(word: Packed) -> bool {
         "materialized",
     ]);
     WORDS.contains(&word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_packed_alike_wherever_they_stand() {
+        let words =
+            ["a", "on", "where", "current_date", "materialized", "current_timesta", "current_timestamp"];
+        for word in words {
+            for (before, after) in [("", ""), ("x ", ""), ("", " and some more text behind it"), ("(", ")")] {
+                let text = format!("{before}{}{after}", word.to_ascii_uppercase());
+                let (start, end) = (before.len(), before.len() + word.len());
+                assert_eq!(pack_at(text.as_bytes(), start, end), pack(word), "{text}");
+            }
+        }
+        for (at, one) in words.iter().enumerate() {
+            assert!(words[..at].iter().all(|other| pack(other) != pack(one)), "{one}");
+        }
+        assert_ne!(pack("ab"), pack("abc"));
+    }
 }
