@@ -8,7 +8,9 @@
 //! 3. `pool`: server connections; `observe`: counters, histograms, the ledger, metrics, logs;
 //!    `coalesce`: loops of statements, watched (pure).
 //! 4. `session`: one client's conversation, without sockets or clocks (pure);
+//!    `advise`: which indexes would serve the statements (pure);
 //!    `probe`: pgweir's own questions to the database.
+//! 5. `maintain`: advice for a real database, and acting on it.
 //! 6. `config`: pgweir.yaml, gathered from the rooms' own settings; `admin`: the HTTP surface.
 //! 7. `proxy`: the shell that moves bytes.
 //! 8. `demo`: a throw-away PostgreSQL, sample data, the tour.
@@ -27,8 +29,11 @@ pub mod coalesce;
 pub mod observe;
 pub mod pool;
 
+pub mod advise;
 pub mod probe;
 pub mod session;
+
+pub mod maintain;
 
 pub mod admin;
 pub mod config;

@@ -9,6 +9,7 @@ pub mod explain;
 mod plan;
 pub mod state;
 mod tables;
+pub mod trial;
 
 use std::error::Error as _;
 use std::future::Future;

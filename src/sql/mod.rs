@@ -18,6 +18,7 @@ pub mod name;
 mod output;
 pub mod plannable;
 mod scan;
+pub mod scans;
 pub mod shape;
 pub mod shape_properties;
 #[cfg(test)]
