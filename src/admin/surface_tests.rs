@@ -42,6 +42,12 @@ impl Fabric for Proxy {
             self.broken.lock().unwrap().clone().map_or(Ok(()), Err)
         })
     }
+
+    fn advice(&self, _: bool, _: Option<u64>) -> Answer<'_, Result<Advices, String>> {
+        let error = self.broken.lock().unwrap().clone().unwrap_or_else(|| "no connection".to_owned());
+        let databases = vec![Advised { database: "app".to_owned(), outcome: Err(error), at_s: 0 }];
+        Box::pin(async move { Ok(Advices { databases, making: false }) })
+    }
 }
 
 struct Surface {

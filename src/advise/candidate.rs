@@ -147,7 +147,7 @@ impl Maker<'_, '_> {
         if table.rows.is_none() && rows == 0.0 {
             return Some("the table was never analysed, so nothing is known of it: run ANALYZE".to_owned());
         }
-        if bytes < settings.min_table_bytes || rows < settings.min_rows {
+        if bytes < settings.min_table_bytes || rows < settings.min_rows as f64 {
             return Some("the table is small: reading it whole costs less than an index is worth".to_owned());
         }
         None

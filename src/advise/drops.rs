@@ -26,6 +26,9 @@ pub enum Verdict {
 /// An index that exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Existing {
+    /// By the name that clients ask for; empty when there is only one.
+    #[serde(default)]
+    pub database: String,
     pub table: String,
     pub name: String,
     pub method: String,
@@ -72,6 +75,7 @@ pub fn existing(
         for index in &table.indexes {
             let (verdict, reason) = verdict(catalog, table, index, counted_s, building, settings);
             found.push(Existing {
+                database: String::new(),
                 table: format!("{}.{}", table.schema, table.name),
                 name: index.name.clone(),
                 method: index.method.clone(),

@@ -32,7 +32,7 @@ pub use self::suggestion::{Confidence, Suggestion};
 pub use self::values::{Sample, Value};
 
 /// What may be advised, and from when on it is worth it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdviseSettings {
     /// Advice is made in the background. Default true.
     pub enabled: bool,
@@ -44,14 +44,14 @@ pub struct AdviseSettings {
     pub ignore_shapes: Vec<u64>,
     /// Suggestions that nobody wants to hear of, by id.
     pub dismissed: Vec<String>,
-    /// A smaller table is read whole in a few milliseconds. Default 10 MiB.
+    /// A smaller table is read whole in less than a millisecond. Default 512 KiB.
     pub min_table_bytes: u64,
     /// Default 1,000.
-    pub min_rows: f64,
-    /// A statement that gains less than this part of its time is not helped. Default 0.2.
-    pub min_gain: f64,
-    /// Of all statements' time, an index has to save this part, or help one statement by half. Default 0.01.
-    pub min_share: f64,
+    pub min_rows: u64,
+    /// A statement that gains less of its time is not helped. Default 20 %.
+    pub min_gain_percent: u32,
+    /// Of all statements' time, an index has to save so much, or help one statement by half. Default 1 %.
+    pub min_share_percent: u32,
     /// Attributes that are searched. Default 4.
     pub max_keys: usize,
     /// New indexes on one table. Default 5.
@@ -60,12 +60,16 @@ pub struct AdviseSettings {
     pub brin_table_bytes: u64,
     /// Default `idx_{table}_{columns}`.
     pub name: String,
-    /// Milliseconds that one entry in one B-tree costs a write; measured 3 to 10 µs. Default 0.01.
-    pub write_ms: f64,
+    /// Microseconds that one entry in one B-tree costs a write; measured 3 to 10. Default 10.
+    pub write_us: u32,
     /// Sizes are HypoPG's own instead of the formula, for comparisons with others. Default false.
     pub planner_sizes: bool,
     /// Questions to the planner, at most. Default 100,000.
     pub max_questions: usize,
+    /// Advice is made anew so often, where there are clients. Default 10 min.
+    pub every_s: u64,
+    /// An index counts as unused after so many days without a scan. Default 30.
+    pub unused_after_days: u32,
 }
 
 impl Default for AdviseSettings {
@@ -77,17 +81,19 @@ impl Default for AdviseSettings {
             ignore: Vec::new(),
             ignore_shapes: Vec::new(),
             dismissed: Vec::new(),
-            min_table_bytes: 10 * MIB,
-            min_rows: 1_000.0,
-            min_gain: 0.2,
-            min_share: 0.01,
+            min_table_bytes: MIB / 2,
+            min_rows: 1_000,
+            min_gain_percent: 20,
+            min_share_percent: 1,
             max_keys: 4,
             max_per_table: 5,
             brin_table_bytes: 1024 * MIB,
             name: "idx_{table}_{columns}".to_owned(),
-            write_ms: 0.01,
+            write_us: 10,
             planner_sizes: false,
             max_questions: 100_000,
+            every_s: 600,
+            unused_after_days: 30,
         }
     }
 }

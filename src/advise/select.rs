@@ -55,7 +55,43 @@ pub fn select(judge: &mut Judge<'_, '_>) -> Set {
             break;
         }
     }
+    let best = plain_ones(judge, best);
     without_idle(judge, best)
+}
+
+/// Exchanges each for a plainer one with the same first keys, where that gives up little of what it saves.
+fn plain_ones(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
+    for place in chosen.clone() {
+        let mut rest = chosen.clone();
+        rest.remove(&place);
+        let own = &judge.candidates[place].index;
+        let near: Vec<usize> = (0..judge.candidates.len())
+            .filter(|&other| {
+                let plain = &judge.candidates[other].index;
+                plain.table == own.table
+                    && plain.method == own.method
+                    && plain.predicate == own.predicate
+                    && plain.attributes() < own.attributes()
+                    && own.keys.starts_with(&plain.keys)
+            })
+            .collect();
+        let (without, with) = (judge.objective(&rest), judge.objective(&chosen));
+        let mut fewest: Option<(usize, usize)> = None;
+        for other in near {
+            let mut set = rest.clone();
+            set.insert(other);
+            let attributes = judge.candidates[other].index.attributes();
+            let kept = without - judge.objective(&set) >= (without - with) * PLAINER;
+            if kept && !judge.exhausted() && fewest.is_none_or(|(least, _)| attributes < least) {
+                fewest = Some((attributes, other));
+            }
+        }
+        if let Some((_, other)) = fewest {
+            rest.insert(other);
+            chosen = rest;
+        }
+    }
+    chosen
 }
 
 /// Candidates that some plan uses, alone and together.
@@ -231,6 +267,8 @@ fn exchanged(judge: &mut Judge<'_, '_>, moves: &[Move], mut chosen: Set) -> Set 
 fn without_idle(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
     let total: f64 = judge.now_ms.iter().sum();
     let settings = judge.workload.settings;
+    let least_gain = f64::from(settings.min_gain_percent) / 100.0;
+    let least_share = f64::from(settings.min_share_percent) / 100.0;
     loop {
         let mut worst: Option<(f64, usize)> = None;
         for &place in &chosen {
@@ -245,9 +283,7 @@ fn without_idle(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
             let best = parts
                 .map(|(&at, (before, after))| (before - after) / judge.now_ms[at].max(1e-9))
                 .fold(0.0, f64::max);
-            let worth = best >= settings.min_gain
-                && (saved >= total * settings.min_share || best >= HALF)
-                && saved > 0.0;
+            let worth = best >= least_gain && (saved >= total * least_share || best >= HALF) && saved > 0.0;
             if !worth && worst.is_none_or(|(least, _)| saved < least) {
                 worst = Some((saved, place));
             }

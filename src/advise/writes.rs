@@ -9,12 +9,16 @@ use crate::sql::scans::{Write, WriteKind};
 /// A GIN index gets several entries for each row.
 const GIN_TIMES: f64 = 5.0;
 
+fn entry_ms(settings: &AdviseSettings) -> f64 {
+    f64::from(settings.write_us) / 1000.0
+}
+
 /// Milliseconds in all calls of the workload.
 pub fn cost(index: &Index, table: &Table, workload: &Workload<'_>) -> f64 {
     let settings = workload.settings;
     let each = match index.method {
-        Method::Btree => settings.write_ms * (1.0 + 0.1 * (index.attributes() as f64 - 1.0)),
-        Method::Gin => settings.write_ms * GIN_TIMES,
+        Method::Btree => entry_ms(settings) * (1.0 + 0.1 * (index.attributes() as f64 - 1.0)),
+        Method::Gin => entry_ms(settings) * GIN_TIMES,
         Method::Brin => 0.0,
     };
     let mut ms = 0.0;
@@ -57,7 +61,7 @@ fn per_row(index: &Index, table: &Table, write: &Write, each: f64, settings: &Ad
             });
             // Until now such an update touched no index; from now on each of them gets an entry.
             let others = if hot_before { table.indexes.len() as f64 } else { 0.0 };
-            each + others * settings.write_ms
+            each + others * entry_ms(settings)
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{descriptors, probing};
+use super::{advising, descriptors, probing};
 use crate::admin::PoolView;
 use crate::auth::credential::{Learned, ServerLogin};
 use crate::auth::mock::MockSecret;
@@ -103,6 +103,8 @@ pub struct Hub {
     pub mock: MockSecret,
     /// Where pgweir's own questions are left.
     pub probing: probing::Desk,
+    /// Where index advice is asked for.
+    pub advising: advising::Desk,
     pub draining: AtomicBool,
     /// The process' limit of open files.
     descriptors: usize,
@@ -128,6 +130,7 @@ impl Hub {
             failures: Mutex::default(),
             mock: MockSecret::new(rand::random()),
             probing: probing::Desk::default(),
+            advising: advising::Desk::default(),
             draining: AtomicBool::new(false),
             descriptors: descriptors::raise(),
             turning_away: AtomicUsize::new(0),

@@ -1,8 +1,9 @@
 //! The shell: the only room that moves bytes between clients and servers. `start` builds the rooms and
 //! their threads; `Running` ends them.
 
+pub mod advising;
 pub mod books;
-pub mod borrow;
+mod borrow;
 pub mod chore;
 pub mod control;
 pub mod descriptors;

@@ -2,6 +2,7 @@
 //! from the types that the rooms own. Knows files, but nothing that runs.
 
 mod defaults;
+mod indexes;
 mod mirror;
 mod resolve;
 
@@ -19,6 +20,7 @@ use super::resolve::Context;
 use super::strict::{self, Report};
 use super::yaml::{self, Node, Position, Value};
 use super::{schema, users};
+use crate::advise::AdviseSettings;
 use crate::coalesce::Thresholds;
 use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
@@ -33,6 +35,7 @@ pub struct Rules {
     pub probe: ProbeSettings,
     pub slow_log: SlowLogSettings,
     pub nplus1: NPlusOneSettings,
+    pub indexes: AdviseSettings,
 }
 
 impl Rules {
@@ -169,6 +172,7 @@ impl Reader<'_> {
                 }
                 "slow_log" => self.rules.slow_log = rules.slow_log.clone(),
                 "nplus1" => self.rules.nplus1 = rules.nplus1.clone(),
+                "indexes" => self.rules.indexes = rules.indexes.clone(),
                 _ => continue,
             }
             self.homes.insert(name.to_owned(), path.to_owned());

@@ -192,7 +192,7 @@ fn the_shipped_rules_are_the_defaults() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let rules = load_rules(&shipped, Path::new("")).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     assert_eq!(rules, Rules::default());
-    assert_eq!(files(&shipped).len(), 3);
+    assert_eq!(files(&shipped).len(), 4);
 
     let mut full = String::new();
     for file in files(&shipped) {
@@ -246,7 +246,9 @@ fn the_shipped_schema_is_the_generated_one() {
 #[test]
 fn every_key_is_in_the_handbook() {
     let handbook = include_str!("../../../rules/README.md");
-    for (section, schema) in [("Observe", "observe"), ("SlowLog", "slow_log"), ("NPlusOne", "nplus1")] {
+    for (section, schema) in
+        [("Observe", "observe"), ("SlowLog", "slow_log"), ("NPlusOne", "nplus1"), ("Indexes", "indexes")]
+    {
         let keys = schema::rules()["$defs"][section]["properties"].clone();
         for key in keys.as_object().unwrap().keys() {
             assert!(handbook.contains(&format!("`{key}")), "{schema}.{key} is not in rules/README.md");

@@ -134,7 +134,7 @@ pub fn from_sql(text: &str, parameters: &[Option<&str>]) -> Vec<Shape> {
 }
 
 /// Values as the ledger keeps them for people: `'5', NULL, 'it''s'`, literals with quotes of their own.
-fn described(text: &str, canonical: &str) -> Option<Sample> {
+pub fn described(text: &str, canonical: &str) -> Option<Sample> {
     let (mut values, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
         let (value, behind) = match rest.strip_prefix("NULL") {

@@ -34,6 +34,40 @@ pub struct Outcome {
     pub questions: u64,
 }
 
+impl Outcome {
+    /// Puts in what came of another user's statements in the same database. What both advise is said once.
+    pub fn add(&mut self, other: Outcome) {
+        for suggestion in other.advice.suggestions {
+            match self.advice.suggestions.iter_mut().find(|known| known.id == suggestion.id) {
+                Some(known) => {
+                    known.gain_ms += suggestion.gain_ms;
+                    known.shapes.extend(suggestion.shapes);
+                }
+                None => {
+                    self.advice.size_bytes += suggestion.size_bytes;
+                    self.advice.suggestions.push(suggestion);
+                }
+            }
+        }
+        self.advice.suggestions.sort_by(|one, other| other.gain_ms.total_cmp(&one.gain_ms));
+        self.advice.notes.extend(other.advice.notes);
+        self.advice.before_ms += other.advice.before_ms;
+        self.advice.after_ms += other.advice.after_ms;
+        self.advice.shapes += other.advice.shapes;
+        self.advice.candidates += other.advice.candidates;
+        self.hints
+            .extend(other.hints.into_iter().filter(|hint| !self.hints.contains(hint)).collect::<Vec<_>>());
+        self.took_ms += other.took_ms;
+        self.questions += other.questions;
+    }
+
+    /// Says of each entry which database it is of.
+    pub fn belongs_to(&mut self, database: &str) {
+        self.advice.suggestions.iter_mut().for_each(|one| one.database = database.to_owned());
+        self.existing.iter_mut().for_each(|one| one.database = database.to_owned());
+    }
+}
+
 /// Advises one database.
 ///
 /// # Errors
@@ -43,7 +77,6 @@ pub fn run(
     probe: &Probe,
     statements: &[Statement],
     settings: &AdviseSettings,
-    drop_settings: DropSettings,
 ) -> Result<Outcome, ProbeError> {
     let begun = Instant::now();
     let catalog = runtime.block_on(probe.catalog())?;
@@ -71,6 +104,10 @@ pub fn run(
                 .to_owned(),
         ),
     }
+    let drop_settings = DropSettings {
+        unused_after_s: f64::from(settings.unused_after_days) * 86_400.0,
+        ..DropSettings::default()
+    };
     Ok(Outcome {
         advice,
         existing: drops::existing(&catalog, known.counted_s, &known.building, drop_settings),

@@ -9,7 +9,7 @@ use pgweir::maintain::index::gather::{Shape, from_sql};
 use serde::Deserialize;
 
 use super::{advise, small};
-use crate::cluster::{TestDatabase, batch};
+use crate::cluster::{TestDatabase, ask, batch};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,8 +107,16 @@ fn load(database: &TestDatabase, number: usize, case: &Case) {
         sql.push(format!("ALTER TABLE {table} ADD PRIMARY KEY (id)"));
     }
     sql.extend(case.schema.iter().cloned());
-    sql.push("VACUUM (ANALYZE)".to_owned());
     batch(&database.superuser_url(), &sql.iter().map(String::as_str).collect::<Vec<_>>());
+    let tables = ask(
+        &database.superuser_url(),
+        &format!(
+            "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class WHERE relkind IN ('r', 'p', 'm') \
+             AND relnamespace = '{schema}'::regnamespace"
+        ),
+    );
+    // The cluster commits asynchronously; before its log is on the disk, VACUUM knows no row to be visible to all.
+    batch(&database.superuser_url(), &["CHECKPOINT", &format!("VACUUM (ANALYZE) {tables}")]);
 }
 
 fn shapes(asked: &Asked) -> Vec<Shape> {
