@@ -32,6 +32,13 @@ pub enum Rule {
     Brin,
 }
 
+impl Rule {
+    /// It holds whatever the values are: a value with many rows does not make them be sorted or read in vain.
+    pub fn is_preferred(self) -> bool {
+        matches!(self, Rule::PointsOrder | Rule::PointsRange)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Candidate {
     pub index: Index,

@@ -4,6 +4,7 @@
 use super::index::quoted;
 use super::{Statement, Surroundings};
 use crate::catalog::{Attnum, Catalog, Column, Table, Volatility};
+use crate::sql::facts::calls;
 use crate::sql::scans::{Expression, Operator, Term};
 
 /// A condition that is the same in every call, so that an index may leave out all other rows.
@@ -181,7 +182,10 @@ pub fn expression(
             quoted(&column.name)
         ));
     }
-    let words = calls(&lower);
+    let words = called(&lower);
+    if words.iter().any(|name| calls::is_aggregate(name)) || lower.contains(" over ") {
+        return Err(format!("{text} is known only when all rows are, so no index has it"));
+    }
     // Stable in one of its forms only, which has just been ruled out.
     let mutable = words.iter().find(|name| {
         !matches!(name.as_str(), "date_trunc" | "extract" | "date_part" | "timezone")
@@ -228,7 +232,7 @@ fn closes_at_end(rest: &str) -> bool {
 }
 
 /// Names before an opening bracket.
-fn calls(text: &str) -> Vec<String> {
+fn called(text: &str) -> Vec<String> {
     let (mut found, mut word) = (Vec::new(), String::new());
     for char in text.chars() {
         match char {

@@ -1,7 +1,7 @@
 //! What sets of candidates are worth: the time of each statement under a set, by the planner's costs in
 //! proportion to the time that was measured. Each question is asked once. Knows no budget.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::candidate::Candidate;
 use super::look::Resolved;
@@ -41,6 +41,8 @@ pub struct Judge<'a, 'b> {
     savings: HashMap<(usize, usize), f64>,
     tried: Vec<bool>,
     known: HashMap<(usize, Vec<usize>), f64>,
+    /// Candidates that some plan of a statement has used.
+    useful: HashSet<(usize, usize)>,
     asked: usize,
 }
 
@@ -95,6 +97,7 @@ impl<'a, 'b> Judge<'a, 'b> {
             savings: HashMap::new(),
             tried,
             known: HashMap::new(),
+            useful: HashSet::new(),
             asked: 0,
         };
         judge.begin();
@@ -145,8 +148,12 @@ impl<'a, 'b> Judge<'a, 'b> {
             statements.iter().flat_map(|&at| self.questions[at].iter().copied()).collect();
         self.asked += questions.len();
         let mut plans = self.planner.plan(&candidates, &questions).into_iter();
+        let sizes: Vec<usize> = self.questions.iter().map(Vec::len).collect();
+        let useful = &mut self.useful;
         let mut of = |at: &usize| {
-            let own: Vec<Option<Planned>> = plans.by_ref().take(self.questions[*at].len()).collect();
+            let own: Vec<Option<Planned>> = plans.by_ref().take(sizes[*at]).collect();
+            let used = own.iter().flatten().flat_map(|plan| &plan.nodes).filter_map(|node| node.candidate);
+            useful.extend(used.map(|place| (place, *at)));
             own.into_iter().collect::<Option<Vec<Planned>>>().unwrap_or_default()
         };
         statements.iter().map(&mut of).collect()
@@ -160,6 +167,15 @@ impl<'a, 'b> Judge<'a, 'b> {
             plans.iter().flat_map(|plan| &plan.nodes).filter_map(|node| node.candidate).collect()
         };
         statements.into_iter().zip(&plans).map(|(at, plans)| (at, used(plans))).collect()
+    }
+
+    /// From now on a candidate counts only for the statements that it was made for, and those of which some plan
+    /// has used it. What was never used, neither alone nor among all others, is hardly used beside some.
+    pub fn narrow(&mut self) {
+        for (place, affected) in self.affected.iter_mut().enumerate() {
+            let own = &self.candidates[place].statements;
+            affected.retain(|&at| self.useful.contains(&(place, at)) || own.contains(&at));
+        }
     }
 
     /// The plan of a statement's first question under a set, for people.

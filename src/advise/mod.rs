@@ -44,7 +44,7 @@ pub struct AdviseSettings {
     pub ignore_shapes: Vec<u64>,
     /// Suggestions that nobody wants to hear of, by id.
     pub dismissed: Vec<String>,
-    /// A smaller table is read whole in less than a millisecond. Default 512 KiB.
+    /// A smaller table is read whole in a fraction of a millisecond. Default 128 KiB.
     pub min_table_bytes: u64,
     /// Default 1,000.
     pub min_rows: u64,
@@ -81,7 +81,7 @@ impl Default for AdviseSettings {
             ignore: Vec::new(),
             ignore_shapes: Vec::new(),
             dismissed: Vec::new(),
-            min_table_bytes: MIB / 2,
+            min_table_bytes: 128 * 1024,
             min_rows: 1_000,
             min_gain_percent: 20,
             min_share_percent: 1,

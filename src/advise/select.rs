@@ -36,6 +36,7 @@ const POWERS: [f64; 3] = [1.0, 0.5, 0.0];
 /// The best set that was found.
 pub fn select(judge: &mut Judge<'_, '_>) -> Set {
     let moves = moves(judge);
+    judge.narrow();
     let (mut best, mut least) = (Set::new(), f64::INFINITY);
     for power in POWERS {
         let mut chosen = greedy(judge, &moves, Set::new(), power);
@@ -65,8 +66,12 @@ fn plain_ones(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
         let mut rest = chosen.clone();
         rest.remove(&place);
         let own = &judge.candidates[place].index;
+        let preferred = judge.candidates[place].rule.is_preferred();
         let near: Vec<usize> = (0..judge.candidates.len())
             .filter(|&other| {
+                if preferred && !judge.candidates[other].rule.is_preferred() {
+                    return false;
+                }
                 let plain = &judge.candidates[other].index;
                 plain.table == own.table
                     && plain.method == own.method
@@ -117,6 +122,7 @@ fn moves(judge: &mut Judge<'_, '_>) -> Vec<Move> {
         .filter(|place| {
             let own = &judge.candidates[*place].index;
             !judge.is_tried(*place)
+                || judge.candidates[*place].rule.is_preferred() && own.include.is_empty()
                 || alive.iter().any(|other| {
                     let other = &judge.candidates[*other].index;
                     own.table == other.table
@@ -201,7 +207,8 @@ fn plainer(judge: &mut Judge<'_, '_>, open: &[Move], chosen: &Set, best: &Move) 
     let table = judge.candidates[place].index.table;
     let rank = |judge: &Judge<'_, '_>, place: usize| {
         let candidate = &judge.candidates[place];
-        (candidate.index.attributes(), candidate.rule, judge.weights[place].bytes)
+        let preferred = !candidate.rule.is_preferred();
+        (preferred, candidate.index.attributes(), candidate.rule, judge.weights[place].bytes)
     };
     let mut taken = place;
     for one in open {

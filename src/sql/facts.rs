@@ -5,7 +5,7 @@
 //! The text is canonical: literals are holes `$1 … $n`, a typed literal is `date '$1'`, and a list `in ($n)`
 //! stands for a list of any length.
 
-mod calls;
+pub mod calls;
 mod dialect;
 mod from;
 mod predicate;
