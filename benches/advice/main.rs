@@ -1,9 +1,10 @@
-//! Index advice, measured on a private PostgreSQL: `cargo bench --bench advice -- saas` and `… -- tpch`. What is
+//! Index advice, measured on a private PostgreSQL: `cargo bench --bench advice -- saas`, `… -- many`, `… -- tpch`. What is
 //! advised is built, and the tables show times, costs and sizes before and after. `benches/README.md` says more.
 
 // A panic is how this program reports.
 #![allow(clippy::unwrap_used)]
 
+mod many;
 #[path = "../../tests/it/advice/saas.rs"]
 mod saas;
 mod tpch;
@@ -32,7 +33,10 @@ fn main() {
         let scale = words.iter().find_map(|word| word.parse::<f64>().ok()).unwrap_or(1.0);
         tpch::run(&start(), scale, has("execute"));
     }
+    if has("many") {
+        many::run(&start());
+    }
     if words.is_empty() {
-        println!("usage: saas | tpch [SCALE] [execute]");
+        println!("usage: saas | many | tpch [SCALE] [execute]");
     }
 }

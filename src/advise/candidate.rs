@@ -6,38 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::cover::{self, Covered};
 use super::index::{Index, Key, Method, full_name};
 use super::look::{Look, Part, Resolved};
+use super::rule::Rule;
 use super::{Workload, special};
 use crate::catalog::{Attnum, Oid, Table};
-
-/// By which rule a candidate was made. The order is that of preference where the planner sees no difference
-/// that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rule {
-    /// Equality, then the sort order.
-    PointsOrder,
-    /// Equality, then one range.
-    PointsRange,
-    Points,
-    Join,
-    Order,
-    Range,
-    /// GROUP BY, DISTINCT, min() and max().
-    Group,
-    Alternative,
-    ForeignKey,
-    Expression,
-    Prefix,
-    Gin,
-    Trigram,
-    Brin,
-}
-
-impl Rule {
-    /// It holds whatever the values are: a value with many rows does not make them be sorted or read in vain.
-    pub fn is_preferred(self) -> bool {
-        matches!(self, Rule::PointsOrder | Rule::PointsRange)
-    }
-}
 
 #[derive(Debug, Clone)]
 pub struct Candidate {
@@ -179,7 +150,7 @@ impl Maker<'_, '_> {
         self.ordered(look, &steady, &all);
         for range in &look.ranges {
             let rule = if all.is_empty() { Rule::Range } else { Rule::PointsRange };
-            self.add(look, joined(&all, &[range.key.clone()]), all.len(), rule);
+            self.add(look, joined(&all, std::slice::from_ref(&range.key)), all.len(), rule);
         }
         if !all.is_empty() {
             self.add(look, all.clone(), all.len(), Rule::Points);
@@ -232,7 +203,7 @@ impl Maker<'_, '_> {
                 self.add(look, joined(all, &own), 1 + all.len(), Rule::Join);
             }
             for range in &look.ranges {
-                self.add(look, joined(&joined(&own, all), &[range.key.clone()]), 1, Rule::Join);
+                self.add(look, joined(&joined(&own, all), std::slice::from_ref(&range.key)), 1, Rule::Join);
             }
             if !look.order.is_empty() {
                 let wanted = turned(&look.order, look.distinct_on);

@@ -1,8 +1,9 @@
 //! What an index would save where the planner cannot try it: from the plan as it is, the statistics and the
 //! number of rows that would be left. A guess, and labelled as one.
 
-use super::candidate::{Candidate, Rule};
+use super::candidate::Candidate;
 use super::look::Resolved;
+use super::rule::Rule;
 use super::{Planned, Workload};
 use crate::catalog::Table;
 

@@ -11,6 +11,7 @@ mod estimate;
 pub mod index;
 mod judge;
 mod look;
+mod rule;
 pub mod run;
 mod select;
 pub mod size;

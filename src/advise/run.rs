@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::candidate::{self, Candidate, Note, Rule};
+use super::candidate::{self, Candidate, Note};
 use super::index::full_name;
 use super::judge::{Judge, Set};
 use super::look::{self, Resolved};
+use super::rule::Rule;
 use super::suggestion::{Alternative, Confidence, Helped, Suggestion, id};
 use super::{Planned, Planner, Workload, select, size, values, writes};
 use crate::catalog::Table;
@@ -142,17 +143,6 @@ fn suggest(
         !statement.samples.is_empty() || !statement.whole.is_empty()
     });
     let rows = size::rows(table, workload.catalog);
-    let mut then: Vec<String> = Vec::new();
-    if candidate.rule == Rule::Expression || candidate.index.keys.iter().any(|key| key.column.is_none()) {
-        then.push(format!("ANALYZE {}", full_name(table)));
-    }
-    if let Some(narrow) = &candidate.replaces {
-        then.push(format!(
-            "DROP INDEX CONCURRENTLY {}.{}",
-            super::index::quoted(&table.schema),
-            super::index::quoted(narrow)
-        ));
-    }
     Some(Suggestion {
         id: identity(candidate, workload),
         database: String::new(),
@@ -160,7 +150,7 @@ fn suggest(
         ddl: candidate.index.ddl(table, &name),
         name,
         definition,
-        then,
+        then: then(candidate, table),
         size_bytes: judge.weights[place].bytes,
         build_s: size::build_s(rows * candidate.part, candidate.index.attributes()),
         gain_percent: if before > 0.0 { round(100.0 * (before - after) / before) } else { 0.0 },
@@ -181,6 +171,22 @@ fn suggest(
             .map(|(at, after)| shape(judge, chosen, at, after, table))
             .collect(),
     })
+}
+
+/// What is run behind it.
+fn then(candidate: &Candidate, table: &Table) -> Vec<String> {
+    let mut then: Vec<String> = Vec::new();
+    if candidate.rule == Rule::Expression || candidate.index.keys.iter().any(|key| key.column.is_none()) {
+        then.push(format!("ANALYZE {}", full_name(table)));
+    }
+    if let Some(narrow) = &candidate.replaces {
+        then.push(format!(
+            "DROP INDEX CONCURRENTLY {}.{}",
+            super::index::quoted(&table.schema),
+            super::index::quoted(narrow)
+        ));
+    }
+    then
 }
 
 fn round(value: f64) -> f64 {
@@ -218,36 +224,7 @@ fn summary(plan: &Planned, table: &Table) -> String {
 }
 
 fn why(candidate: &Candidate, table: &Table, tried: bool) -> Vec<String> {
-    let mut why = vec![
-        match candidate.rule {
-            Rule::PointsOrder => {
-                "Columns that are looked up by value come first, then the order that is asked for, so the rows \
-                 are found sorted."
-            }
-            Rule::PointsRange => {
-                "Columns that are looked up by value come before the range; the other way round, the index would \
-                 be read over the whole range."
-            }
-            Rule::Points => "Its columns are looked up by value.",
-            Rule::Join => "Rows are looked up by the values of another table's rows.",
-            Rule::Order => "The rows are found in the order that is asked for, and the rest is not read.",
-            Rule::Range => "A range of its first column is read.",
-            Rule::Group => "The rows come in the order in which they are grouped, or the least or greatest comes first.",
-            Rule::Alternative => "Each alternative of an OR is looked up, and the finds are put together.",
-            Rule::ForeignKey => {
-                "Each row that is removed from the parent is looked for in this table, row by row, which no plan shows."
-            }
-            Rule::Expression => {
-                "The condition is on an expression, which only an index on the same expression serves. ANALYZE the \
-                 table afterwards, so that the planner knows its values."
-            }
-            Rule::Prefix => "The beginning of a text is looked up; the operator class compares it byte by byte.",
-            Rule::Gin => "Documents or arrays are searched by what they contain.",
-            Rule::Trigram => "A pattern may begin anywhere, so pieces of three characters are indexed.",
-            Rule::Brin => "Rows lie in the order of the column, so a summary per range of pages is enough.",
-        }
-        .to_owned(),
-    ];
+    let mut why = vec![candidate.rule.sentence().to_owned()];
     if candidate.index.predicate.is_some() {
         why.push("All calls have the same condition, so rows that do not fulfil it are left out.".to_owned());
     }

@@ -60,43 +60,54 @@ pub fn select(judge: &mut Judge<'_, '_>) -> Set {
     without_idle(judge, best)
 }
 
-/// Exchanges each for a plainer one with the same first keys, where that gives up little of what it saves.
+/// Exchanges each for one that does as well whatever the values are, or for a plainer one with the same first
+/// keys, where that gives up little of what it saves.
 fn plain_ones(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
     for place in chosen.clone() {
         let mut rest = chosen.clone();
         rest.remove(&place);
-        let own = &judge.candidates[place].index;
-        let preferred = judge.candidates[place].rule.is_preferred();
-        let near: Vec<usize> = (0..judge.candidates.len())
-            .filter(|&other| {
-                if preferred && !judge.candidates[other].rule.is_preferred() {
-                    return false;
-                }
-                let plain = &judge.candidates[other].index;
-                plain.table == own.table
-                    && plain.method == own.method
-                    && plain.predicate == own.predicate
-                    && plain.attributes() < own.attributes()
-                    && own.keys.starts_with(&plain.keys)
-            })
-            .collect();
         let (without, with) = (judge.objective(&rest), judge.objective(&chosen));
-        let mut fewest: Option<(usize, usize)> = None;
+        let mut best: Option<((bool, usize, u64), usize)> = None;
+        let near: Vec<usize> =
+            (0..judge.candidates.len()).filter(|&other| stands_in(judge, place, other)).collect();
         for other in near {
             let mut set = rest.clone();
             set.insert(other);
-            let attributes = judge.candidates[other].index.attributes();
-            let kept = without - judge.objective(&set) >= (without - with) * PLAINER;
-            if kept && !judge.exhausted() && fewest.is_none_or(|(least, _)| attributes < least) {
-                fewest = Some((attributes, other));
+            if judge.bytes(&set) > judge.workload.settings.budget_bytes || judge.exhausted() {
+                continue;
+            }
+            let candidate = &judge.candidates[other];
+            let rank =
+                (!candidate.rule.is_preferred(), candidate.index.attributes(), judge.weights[other].bytes);
+            if best.is_none_or(|(least, _)| rank < least)
+                && without - judge.objective(&set) >= (without - with) * PLAINER
+            {
+                best = Some((rank, other));
             }
         }
-        if let Some((_, other)) = fewest {
+        if let Some((_, other)) = best {
             rest.insert(other);
             chosen = rest;
         }
     }
     chosen
+}
+
+/// A candidate finds the same rows in the same way, plainer or surer.
+fn stands_in(judge: &Judge<'_, '_>, place: usize, other: usize) -> bool {
+    let (one, by) = (&judge.candidates[place], &judge.candidates[other]);
+    let (own, index) = (&one.index, &by.index);
+    if (own.table, own.method, &own.predicate) != (index.table, index.method, &index.predicate) {
+        return false;
+    }
+    let plainer = index.attributes() < own.attributes()
+        && own.keys.starts_with(&index.keys)
+        && (by.rule.is_preferred() || !one.rule.is_preferred());
+    let surer = by.rule.is_preferred()
+        && !one.rule.is_preferred()
+        && index.include.is_empty()
+        && index.keys.starts_with(&own.keys);
+    plainer || surer
 }
 
 /// Candidates that some plan uses, alone and together.

@@ -1,10 +1,11 @@
 //! Candidates for conditions that a plain B-tree does not serve: patterns, documents, arrays, full text, ordered
 //! large tables, and foreign keys whose parents lose rows. Knows no cost.
 
-use super::candidate::{Maker, Rule};
+use super::candidate::Maker;
 use super::constant;
 use super::index::{Index, Key, Method, quoted};
 use super::look::Look;
+use super::rule::Rule;
 use crate::catalog::{Column, Table};
 use crate::sql::scans::{Operator, Term, WriteKind};
 

@@ -310,20 +310,18 @@ async fn named(client: &Object, number: usize, text: &str) -> Result<String, tok
 
 /// All at once on one connection, which sends them without waiting for each answer.
 async fn together<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut open: Vec<(Pin<Box<F>>, Option<F::Output>)> =
-        futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    let mut open: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     std::future::poll_fn(move |context| {
         let mut ready = true;
-        for (future, output) in &mut open {
-            if output.is_none() {
-                match future.as_mut().poll(context) {
-                    Poll::Ready(value) => *output = Some(value),
-                    Poll::Pending => ready = false,
-                }
+        for (future, output) in open.iter_mut().zip(&mut outputs).filter(|(_, output)| output.is_none()) {
+            match future.as_mut().poll(context) {
+                Poll::Ready(value) => *output = Some(value),
+                Poll::Pending => ready = false,
             }
         }
         match ready {
-            true => Poll::Ready(open.iter_mut().filter_map(|(_, output)| output.take()).collect()),
+            true => Poll::Ready(outputs.iter_mut().filter_map(Option::take).collect()),
             false => Poll::Pending,
         }
     })

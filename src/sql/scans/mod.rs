@@ -3,6 +3,7 @@
 //! that are read. `facts` says what a statement is; this says how its rows could be found. Pure. Knows nothing
 //! of the catalog: which table an unqualified column belongs to is for whoever knows the tables.
 
+mod name;
 mod read;
 mod term;
 #[cfg(test)]

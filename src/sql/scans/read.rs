@@ -4,14 +4,14 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Distinct, Expr, FromTable, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
-    JoinConstraint, JoinOperator, LimitClause, ObjectName, OrderByExpr, OrderByKind, Query as Tree, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableObject,
-    TableWithJoins, UpdateTableFromKind, Value, Visit, Visitor,
+    Distinct, Expr, FromTable, GroupByExpr, JoinConstraint, JoinOperator, LimitClause, ObjectName,
+    OrderByKind, Query as Tree, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    TableFactor, TableObject, TableWithJoins, UpdateTableFromKind, Visit, Visitor,
 };
 
+use super::name::{assigned, extreme, meant, parts, relation, sort};
 use super::term::{expression, ident};
-use super::{Column, Expression, LIST_MAX, Operator, Query, Relation, Scans, Sort, Term, Write, WriteKind};
+use super::{Column, Expression, LIST_MAX, Operator, Query, Relation, Scans, Term, Write, WriteKind};
 
 pub(super) fn scans(statement: &Statement) -> Scans {
     let mut reader = Reader { scans: Scans::default(), ctes: Vec::new(), at: None, inside: 0 };
@@ -369,70 +369,4 @@ impl Visitor for Reader {
         }
         ControlFlow::Continue(())
     }
-}
-
-fn parts(name: &ObjectName) -> Vec<String> {
-    name.0.iter().filter_map(|part| part.as_ident()).map(ident).collect()
-}
-
-fn relation(name: &ObjectName, alias: Option<String>) -> Option<Relation> {
-    let mut parts = parts(name);
-    let own = parts.pop()?;
-    let alias = alias.unwrap_or_else(|| own.clone());
-    Some(Relation { schema: parts.pop(), name: own, alias, derived: false })
-}
-
-fn assigned(target: &sqlparser::ast::AssignmentTarget) -> Vec<String> {
-    use sqlparser::ast::AssignmentTarget::{ColumnName, Tuple};
-    let last = |name: &ObjectName| parts(name).pop();
-    match target {
-        ColumnName(name) => last(name).into_iter().collect(),
-        Tuple(names) => names.iter().filter_map(last).collect(),
-    }
-}
-
-/// An output's name or place stands for the output.
-fn meant<'a>(by: &'a Expr, named: &[(String, &'a Expr)]) -> &'a Expr {
-    match by {
-        Expr::Identifier(Ident { value, .. }) => {
-            named.iter().find(|(name, _)| name == value).map_or(by, |(_, expr)| expr)
-        }
-        Expr::Value(value) => match &value.value {
-            Value::Number(number, _) => {
-                let place = number.to_string().parse::<usize>().ok().and_then(|at| at.checked_sub(1));
-                place.and_then(|at| named.get(at)).map_or(by, |(_, expr)| expr)
-            }
-            _ => by,
-        },
-        _ => by,
-    }
-}
-
-fn sort(order: &OrderByExpr, by: &Expr) -> Sort {
-    let descending = matches!(order.options.sort, Some(sqlparser::ast::OrderBySort::Desc));
-    Sort { by: expression(by), descending, nulls_first: order.options.nulls_first.unwrap_or(descending) }
-}
-
-fn extreme(expr: &Expr) -> Option<Sort> {
-    let Expr::Function(function) = expr else {
-        return None;
-    };
-    let name = parts(&function.name).pop()?;
-    let FunctionArguments::List(list) = &function.args else {
-        return None;
-    };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(by))] = list.args.as_slice() else {
-        return None;
-    };
-    let descending = match name.as_str() {
-        "max" => true,
-        "min" => false,
-        _ => return None,
-    };
-    (function.over.is_none() && function.filter.is_none()).then(|| Sort {
-        by: expression(by),
-        descending,
-        // NULLs are left out, so both ends serve.
-        nulls_first: descending,
-    })
 }
