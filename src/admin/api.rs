@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::catalog::catalog;
 use super::guard;
-use super::indexes::indexes;
+use super::indexes::{act, indexes};
 use super::queries::{nplus1, queries};
 use super::state::Shared;
 use crate::observe::metrics;
@@ -34,6 +34,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/database/queries", get(queries))
         .route("/api/database/nplus1", get(nplus1))
         .route("/api/database/indexes", get(indexes))
+        .route("/api/database/indexes/{id}/{act}", post(act))
         .route("/api/reload", post(reload))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

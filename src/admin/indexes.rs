@@ -5,15 +5,15 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Advices;
 use super::api::failure;
 use super::state::Shared;
+use super::{Advices, IndexAct};
 
 /// What may be asked.
 #[derive(Debug, Default, Deserialize)]
@@ -41,6 +41,26 @@ pub(super) async fn indexes(
     match shared.fabric.advice(wanted.fresh || budget.is_some(), budget).await {
         Ok(all) => Json(view(&all, wanted.database.as_deref())).into_response(),
         Err(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason, "ask again in a minute"),
+    }
+}
+
+/// Begins to build what was suggested, or to take it away; `GET /api/database/indexes` tells how it goes.
+pub(super) async fn act(
+    State(shared): State<Arc<Shared>>,
+    Path((id, act)): Path<(String, String)>,
+) -> Response {
+    let what = match act.as_str() {
+        "apply" => IndexAct::Apply,
+        "drop" => IndexAct::Drop,
+        _ => return failure(StatusCode::NOT_FOUND, "there is no such command", "apply and drop are known"),
+    };
+    match shared.fabric.act_on_index(&id, what) {
+        Ok(()) => (StatusCode::ACCEPTED, Json(json!({"status": "begun"}))).into_response(),
+        Err(reason) => failure(
+            StatusCode::CONFLICT,
+            &reason,
+            "GET /api/database/indexes lists suggestions and what was done about them",
+        ),
     }
 }
 
@@ -82,7 +102,7 @@ fn view(all: &Advices, database: Option<&str>) -> Value {
     json!({
         "suggestions": suggestions,
         "existing": existing,
-        "history": [],
+        "history": all.history,
         "notes": notes,
         "hints": hints,
         "databases": databases,

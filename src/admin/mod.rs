@@ -119,12 +119,21 @@ pub struct Advised {
     pub at_s: u64,
 }
 
+/// What may be done about a suggestion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexAct {
+    Apply,
+    Drop,
+}
+
 /// Advice for all databases in use.
 #[derive(Debug, Clone, Default)]
 pub struct Advices {
     pub databases: Vec<Advised>,
     /// Other advice is being made, so that it is worth asking again.
     pub making: bool,
+    /// What was done on command, the latest first.
+    pub history: Vec<crate::maintain::index::history::Act>,
 }
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -138,6 +147,8 @@ pub trait Fabric: Send + Sync + 'static {
     fn reload(&self) -> Answer<'_, Result<(), String>>;
     /// Index advice; made first if there is none or if it is to be `fresh`. Databases by name.
     fn advice(&self, fresh: bool, budget_bytes: Option<u64>) -> Answer<'_, Result<Advices, String>>;
+    /// Begins to build what was suggested under this id, or to take it away.
+    fn act_on_index(&self, id: &str, what: IndexAct) -> Result<(), String>;
 }
 
 #[cfg(test)]

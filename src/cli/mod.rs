@@ -3,6 +3,7 @@
 mod advise;
 mod ask;
 mod explain;
+mod indexes;
 mod report;
 mod token;
 
@@ -58,6 +59,8 @@ enum Command {
     Report(report::Report),
     Explain(explain::Explain),
     Advise(advise::Advise),
+    #[command(subcommand)]
+    Indexes(indexes::Indexes),
     /// Make tokens for the HTTP API.
     #[command(subcommand)]
     Token(Token),
@@ -199,6 +202,7 @@ pub fn main() -> ExitCode {
         }
         Command::Report(report) => outcome(report.run().and_then(|text| print(&text))),
         Command::Advise(advise) => outcome(advise.run().and_then(|text| print(&text))),
+        Command::Indexes(indexes) => outcome(indexes.run().and_then(|text| print(&text))),
         Command::Explain(explain) => outcome(explain.run().and_then(|text| print(&text))),
         Command::Token(Token::Create { role, name }) => {
             outcome(token::create(role, name).and_then(|text| print(&text)))
@@ -342,6 +346,9 @@ mod tests {
             "explain --config a --json x",
             "explain -",
             "advise --json --budget 2GB",
+            "indexes apply ix-1234abcd",
+            "indexes drop ix-1234abcd --json",
+            "indexes history",
             "advise --log slow.jsonl --database-url postgres://h/d",
             "token create --role operator",
             "token create --role viewer --name ci",

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::hub::{Hub, Live};
 use super::whom;
 use crate::admin::{Advices, Advised};
-use crate::advise::AdviseSettings;
+use crate::advise::{AdviseSettings, Suggestion};
 use crate::maintain::index::{self, Outcome, gather};
 use crate::observe::ledger::Row;
 use crate::observe::process::now_s;
@@ -71,7 +71,11 @@ impl Desk {
             let mut state = self.state();
             let young = state.made.is_some_and(|made| made.elapsed() < SAME) && state.budget == budget;
             if state.made.is_some() && (!fresh || young) {
-                return Ok(Advices { databases: state.last.clone(), making: state.making });
+                return Ok(Advices {
+                    databases: state.last.clone(),
+                    making: state.making,
+                    ..Advices::default()
+                });
             }
             if state.ended {
                 return Err("pgweir is ending".to_owned());
@@ -88,10 +92,20 @@ impl Desk {
             answer
         };
         match tokio::time::timeout(WAIT, answer).await {
-            Ok(Ok(databases)) => Ok(Advices { databases, making: false }),
+            Ok(Ok(databases)) => Ok(Advices { databases, ..Advices::default() }),
             Ok(Err(_)) => Err("pgweir is ending".to_owned()),
-            Err(_) => Ok(Advices { databases: self.state().last.clone(), making: true }),
+            Err(_) => {
+                let databases = self.state().last.clone();
+                Ok(Advices { databases, making: true, ..Advices::default() })
+            }
         }
+    }
+
+    /// What was suggested under this id.
+    pub fn suggestion(&self, id: &str) -> Option<Suggestion> {
+        let state = self.state();
+        let outcomes = state.last.iter().filter_map(|advised| advised.outcome.as_ref().ok());
+        outcomes.flat_map(|outcome| &outcome.advice.suggestions).find(|one| one.id == id).cloned()
     }
 
     /// Ends the thread after what it does now.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{advising, descriptors, probing};
+use super::{advising, building, descriptors, probing};
 use crate::admin::PoolView;
 use crate::auth::credential::{Learned, ServerLogin};
 use crate::auth::mock::MockSecret;
@@ -105,6 +105,8 @@ pub struct Hub {
     pub probing: probing::Desk,
     /// Where index advice is asked for.
     pub advising: advising::Desk,
+    /// Indexes that are built on command.
+    pub yard: building::Yard,
     pub draining: AtomicBool,
     /// The process' limit of open files.
     descriptors: usize,
@@ -131,6 +133,7 @@ impl Hub {
             mock: MockSecret::new(rand::random()),
             probing: probing::Desk::default(),
             advising: advising::Desk::default(),
+            yard: building::Yard::default(),
             draining: AtomicBool::new(false),
             descriptors: descriptors::raise(),
             turning_away: AtomicUsize::new(0),

@@ -4,6 +4,7 @@
 pub mod advising;
 pub mod books;
 mod borrow;
+pub mod building;
 pub mod chore;
 pub mod control;
 pub mod descriptors;

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::hub::{Hub, Live, Mail};
 use super::keeping::{self, Keeper, Word};
 use super::worker::Worker;
-use super::{advising, listen, probing, report};
-use crate::admin::{AdminHandle, Advices, Answer, Fabric, PoolView};
+use super::{advising, building, listen, probing, report};
+use crate::admin::{AdminHandle, Advices, Answer, Fabric, IndexAct, PoolView};
 use crate::config::{self, Settings};
 use crate::observe::findings::Finding;
 
@@ -382,6 +382,14 @@ impl Fabric for Reloader {
     }
 
     fn advice(&self, fresh: bool, budget: Option<u64>) -> Answer<'_, Result<Advices, String>> {
-        Box::pin(self.hub.advising.advice(fresh, budget))
+        Box::pin(async move {
+            let mut advices = self.hub.advising.advice(fresh, budget).await?;
+            advices.history = building::history(&self.hub);
+            Ok(advices)
+        })
+    }
+
+    fn act_on_index(&self, id: &str, what: IndexAct) -> Result<(), String> {
+        building::order(&self.hub, id, self.hub.advising.suggestion(id), what)
     }
 }

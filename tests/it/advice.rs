@@ -1,5 +1,6 @@
 //! Index advice against a real PostgreSQL: the golden cases of `tests/data/advice`.
 
+mod acting;
 mod cases;
 mod running;
 mod saas;

@@ -1,7 +1,9 @@
 //! Index advice for a database that can be asked: statements from a ledger or a log, the catalog, PostgreSQL's
 //! planner, and what comes of them. Changes nothing.
 
+pub mod apply;
 pub mod gather;
+pub mod history;
 pub mod slow;
 
 use std::time::{Duration, Instant};

@@ -21,7 +21,7 @@ const TABLES: &[&str] = &[
     "VACUUM (ANALYZE) invoices",
 ];
 
-fn loaded(name: &str) -> TestDatabase {
+pub fn loaded(name: &str) -> TestDatabase {
     let database = TestDatabase::new(name);
     batch(&database.superuser_url(), TABLES);
     if has_hypopg() {
@@ -30,7 +30,7 @@ fn loaded(name: &str) -> TestDatabase {
     database
 }
 
-fn workload(weir: &Weir, database: &TestDatabase) {
+pub fn workload(weir: &Weir, database: &TestDatabase) {
     let mut client = Raw::connect(weir.listen).login(APP_USER, APP_PASSWORD, &database.name).unwrap();
     for number in 0..30 {
         let values = [(number * 13 % 500).to_string(), "2024-06-01".to_owned(), "2024-07-01".to_owned()];
@@ -41,7 +41,7 @@ fn workload(weir: &Weir, database: &TestDatabase) {
     }
 }
 
-fn command(words: &[&str]) -> Result<String, String> {
+pub fn command(words: &[&str]) -> Result<String, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_pgweir")).args(words).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match output.status.success() {
@@ -50,7 +50,7 @@ fn command(words: &[&str]) -> Result<String, String> {
     }
 }
 
-fn json(words: &[&str]) -> Value {
+pub fn json(words: &[&str]) -> Value {
     serde_json::from_str(&command(words).unwrap()).unwrap()
 }
 
