@@ -21,8 +21,8 @@ use tokio::runtime::Runtime;
 
 use crate::cluster::{TestDatabase, ask, batch, shared};
 
-/// Everything together takes 25 s; this is for a machine that does other things too.
-const CASES_MAX: Duration = Duration::from_secs(180);
+/// Everything together takes 25 s on a machine that does nothing else; this is for one that does much else.
+const CASES_MAX: Duration = Duration::from_secs(600);
 
 pub fn has_hypopg() -> bool {
     shared().programs().has_library("hypopg")

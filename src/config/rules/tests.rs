@@ -32,7 +32,7 @@ fn good(text: &str) -> Rules {
 /// A file with one mistake, and how its line starts.
 const MISTAKES: &[(&str, &str)] = &[
     ("slow_logs: {}\n", "a.yaml:1:1: slow_logs: unknown key; did you mean slow_log?"),
-    ("colour: {}\n", "a.yaml:1:1: colour: unknown key; the keys here are nplus1, observe, slow_log"),
+    ("colour: {}\n", "a.yaml:1:1: colour: unknown key; the keys here are indexes, nplus1, observe, slow_log"),
     ("observe:\n  enable: true\n", "a.yaml:2:3: observe.enable: unknown key; did you mean enabled?"),
     ("observe: {enabled: 1}\n", "a.yaml:1:20: observe.enabled: expected true or false, found a number"),
     ("observe: {shapes: 5}\n", "a.yaml:1:19: observe.shapes: expected a whole number from 100"),
@@ -55,6 +55,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("slow_log: {over: 1}\n", "a.yaml:1:18: slow_log.over: expected a duration"),
     ("slow_log:\n  rules:\n    - {table: t}\n", "a.yaml:3:7: slow_log.rules.0: says of nothing when"),
     ("slow_log: {rules: [{never: true, p99: 2}]}\n", "a.yaml:1:20: slow_log.rules.0: never goes with"),
+    ("indexes: {auto: {enabled: true}}\n", "a.yaml:1:19: indexes.auto.enabled: building indexes without"),
+    ("indexes: {dismiss: [{id: x}]}\n", "a.yaml:1:22: indexes.dismiss.0.id: expected an id such as ix-"),
     ("slow_log: {rules: [{p99: 0}]}\n", "a.yaml:1:26: slow_log.rules.0.p99: expected a whole number from 1"),
     (
         "slow_log: {rules: [{shape: 12, over: 1s}]}\n",
