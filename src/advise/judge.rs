@@ -190,7 +190,7 @@ impl<'a, 'b> Judge<'a, 'b> {
             let relevant = set
                 .iter()
                 .copied()
-                .filter(|&place| judge.tried[place] && judge.affected[place].contains(&at));
+                .filter(|&place| judge.tried[place] && judge.affected[place].binary_search(&at).is_ok());
             (at, relevant.collect::<Vec<usize>>())
         };
         let missing: Vec<usize> = statements

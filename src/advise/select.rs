@@ -36,9 +36,12 @@ const POWERS: [f64; 3] = [1.0, 0.5, 0.0];
 /// The best set that was found.
 pub fn select(judge: &mut Judge<'_, '_>) -> Set {
     let moves = moves(judge);
-    judge.narrow();
     let (mut best, mut least) = (Set::new(), f64::INFINITY);
-    for power in POWERS {
+    // Where everything fits, bytes decide nothing.
+    let every: Set = moves.iter().flat_map(|one| one.adds.iter().copied()).collect();
+    let powers =
+        if judge.bytes(&every) <= judge.workload.settings.budget_bytes { &POWERS[2..] } else { &POWERS[..] };
+    for &power in powers {
         let mut chosen = greedy(judge, &moves, Set::new(), power);
         for _ in 0..PASSES {
             let before = chosen.clone();
@@ -66,7 +69,7 @@ fn plain_ones(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
     for place in chosen.clone() {
         let mut rest = chosen.clone();
         rest.remove(&place);
-        let (without, with) = (judge.objective(&rest), judge.objective(&chosen));
+        let own = saved(judge, &rest, &chosen);
         let mut best: Option<((bool, usize, u64), usize)> = None;
         let near: Vec<usize> =
             (0..judge.candidates.len()).filter(|&other| stands_in(judge, place, other)).collect();
@@ -79,9 +82,7 @@ fn plain_ones(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
             let candidate = &judge.candidates[other];
             let rank =
                 (!candidate.rule.is_preferred(), candidate.index.attributes(), judge.weights[other].bytes);
-            if best.is_none_or(|(least, _)| rank < least)
-                && without - judge.objective(&set) >= (without - with) * PLAINER
-            {
+            if best.is_none_or(|(least, _)| rank < least) && saved(judge, &rest, &set) >= own * PLAINER {
                 best = Some((rank, other));
             }
         }
@@ -144,6 +145,7 @@ fn moves(judge: &mut Judge<'_, '_>) -> Vec<Move> {
         })
         .collect();
     alive.extend(plain);
+    judge.narrow();
     bundles.sort();
     bundles.dedup();
     let singles = alive.iter().map(|&place| Set::from([place]));
@@ -176,31 +178,32 @@ fn greedy(judge: &mut Judge<'_, '_>, moves: &[Move], mut chosen: Set, power: f64
     open.iter_mut().for_each(|one| one.at = usize::MAX * usize::from(!chosen.is_empty()));
     loop {
         let spent = judge.bytes(&chosen);
-        open.retain(|one| {
-            let new: u64 = one.adds.difference(&chosen).map(|&place| judge.weights[place].bytes).sum();
-            new > 0 && spent + new <= budget && fits_tables(judge, &chosen, &one.adds)
-        });
-        let score = |judge: &Judge<'_, '_>, one: &Move| {
-            let bytes: u64 = one.adds.difference(&chosen).map(|&place| judge.weights[place].bytes).sum();
-            one.gain / (bytes.max(1) as f64).powf(power)
+        let new = |judge: &Judge<'_, '_>, one: &Move| -> u64 {
+            one.adds.difference(&chosen).map(|&place| judge.weights[place].bytes).sum()
         };
-        open.sort_by(|a, b| score(judge, b).total_cmp(&score(judge, a)));
+        let score = |one: &Move| one.gain / (new(judge, one).max(1) as f64).powf(power);
+        let scores = open.iter().map(score);
         // Gains shrink as others are chosen, so the first that keeps its place is the best.
-        let Some(first) = open.first_mut() else {
+        let Some((at, _)) = scores.enumerate().max_by(|one, other| one.1.total_cmp(&other.1)) else {
             return chosen;
         };
-        if first.at != chosen.len() {
-            first.gain = gain(judge, &chosen, &first.adds);
-            first.at = chosen.len();
+        let bytes = new(judge, &open[at]);
+        if bytes == 0 || spent + bytes > budget || !fits_tables(judge, &chosen, &open[at].adds) {
+            open.swap_remove(at);
+            continue;
+        }
+        if open[at].at != chosen.len() {
             if judge.exhausted() {
                 return chosen;
             }
+            open[at].gain = gain(judge, &chosen, &open[at].adds);
+            open[at].at = chosen.len();
             continue;
         }
-        if first.gain <= total * GAIN_MIN {
+        if open[at].gain <= total * GAIN_MIN {
             return chosen;
         }
-        let best = first.clone();
+        let best = open[at].clone();
         let taken = plainer(judge, &open, &chosen, &best);
         chosen.extend(taken.iter().copied());
         open.retain(|one| !one.adds.is_subset(&chosen));
@@ -246,10 +249,23 @@ fn fits_tables(judge: &Judge<'_, '_>, chosen: &Set, adds: &Set) -> bool {
     })
 }
 
+/// Milliseconds that a set saves against another, with what both cost those who write.
+fn saved(judge: &mut Judge<'_, '_>, from: &Set, to: &Set) -> f64 {
+    let changed = from.symmetric_difference(to).copied().collect::<Vec<usize>>();
+    let mut statements: Vec<usize> =
+        changed.iter().flat_map(|&place| judge.affected[place].iter().copied()).collect();
+    statements.sort_unstable();
+    statements.dedup();
+    let before: f64 = judge.times(from, &statements).iter().sum();
+    let after: f64 = judge.times(to, &statements).iter().sum();
+    let writes = |set: &Set| set.iter().map(|&place| judge.weights[place].write_ms).sum::<f64>();
+    before - after + writes(from) - writes(to)
+}
+
 /// Takes each out in turn, and puts in what serves better, if anything does.
 fn exchanged(judge: &mut Judge<'_, '_>, moves: &[Move], mut chosen: Set) -> Set {
     let total: f64 = judge.now_ms.iter().sum();
-    let mut now = judge.objective(&chosen);
+    let budget = judge.workload.settings.budget_bytes;
     let mut ranked: Vec<&Move> = moves.iter().collect();
     ranked.sort_by(|a, b| b.gain.total_cmp(&a.gain));
     for place in chosen.clone() {
@@ -262,19 +278,18 @@ fn exchanged(judge: &mut Judge<'_, '_>, moves: &[Move], mut chosen: Set) -> Set 
         let near = ranked
             .iter()
             .filter(|one| one.adds.iter().any(|&other| judge.candidates[other].index.table == table));
-        let far = ranked.iter().take(SUBSTITUTES);
+        // Where everything fits, nothing has to go for what is far away.
+        let far = ranked.iter().take(if judge.bytes(&chosen) * 2 > budget { SUBSTITUTES } else { 0 });
         let tries: Vec<Set> =
             near.take(SUBSTITUTES).chain(far).map(|one| rest.union(&one.adds).copied().collect()).collect();
-        let budget = judge.workload.settings.budget_bytes;
         for with in std::iter::once(rest.clone()).chain(tries) {
             if with == chosen || judge.bytes(&with) > budget || !fits_tables(judge, &with, &with) {
                 continue;
             }
-            let objective = judge.objective(&with);
+            let more = saved(judge, &chosen, &with);
             let smaller = judge.bytes(&with) < judge.bytes(&chosen);
-            let better = now - objective > total * EXCHANGE || smaller && objective <= now;
-            if better {
-                (chosen, now) = (with, objective);
+            if more > total * EXCHANGE || smaller && more >= 0.0 {
+                chosen = with;
             }
         }
     }
