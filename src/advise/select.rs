@@ -224,12 +224,14 @@ fn plainer(judge: &mut Judge<'_, '_>, open: &[Move], chosen: &Set, best: &Move) 
         let preferred = !candidate.rule.is_preferred();
         (preferred, candidate.index.attributes(), candidate.rule, judge.weights[place].bytes)
     };
+    let spent = judge.bytes(chosen);
     let mut taken = place;
     for one in open {
         let [other] = one.adds.iter().copied().collect::<Vec<_>>()[..] else {
             continue;
         };
-        let near = judge.candidates[other].index.table == table && one.gain >= best.gain * PLAINER;
+        let fits = spent + judge.weights[other].bytes <= judge.workload.settings.budget_bytes;
+        let near = judge.candidates[other].index.table == table && one.gain >= best.gain * PLAINER && fits;
         if near
             && rank(judge, other) < rank(judge, taken)
             && gain(judge, chosen, &one.adds) >= best.gain * PLAINER
