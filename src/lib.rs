@@ -9,7 +9,9 @@
 //!    `coalesce`: loops of statements, watched; one query for many (pure); `route`: statements on partitioned tables,
 //!    narrowed (pure).
 //! 4. `session`: one client's conversation, without sockets or clocks (pure);
+//!    `advise`: which indexes would serve the statements (pure);
 //!    `probe`: pgweir's own questions to the database.
+//! 5. `maintain`: advice for a real database, and acting on it.
 //! 6. `config`: pgweir.yaml, gathered from the rooms' own settings; `admin`: the HTTP surface.
 //! 7. `proxy`: the shell that moves bytes.
 //! 8. `demo`: a throw-away PostgreSQL, sample data, the tour.
@@ -29,8 +31,11 @@ pub mod observe;
 pub mod pool;
 pub mod route;
 
+pub mod advise;
 pub mod probe;
 pub mod session;
+
+pub mod maintain;
 
 pub mod admin;
 pub mod config;

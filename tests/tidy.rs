@@ -10,11 +10,12 @@ mod source_tests;
 use source::{Source, all, paths};
 
 /// A room imports from lower floors and from itself.
-const FLOORS: [(u32, &[&str]); 8] = [
+const FLOORS: [(u32, &[&str]); 9] = [
     (1, &["error", "catalog"]),
     (2, &["wire", "sql", "auth", "net", "tls"]),
     (3, &["pool", "observe", "coalesce", "route"]),
-    (4, &["session", "probe"]),
+    (4, &["session", "advise", "probe"]),
+    (5, &["maintain"]),
     (6, &["config", "admin"]),
     (7, &["proxy"]),
     (8, &["demo"]),
@@ -40,7 +41,8 @@ const NEIGHBOURS: [(&str, &str, &str); 6] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
+    "src/advise/",
     "src/catalog/",
     "src/error.rs",
     "src/wire/",
@@ -107,8 +109,8 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("rustix", &["net"]),
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
-    ("serde", &["admin", "catalog", "coalesce", "config", "observe", "sql"]),
-    ("serde_json", &["admin", "cli", "config", "observe", "probe"]),
+    ("serde", &["admin", "advise", "catalog", "coalesce", "config", "maintain", "observe", "sql"]),
+    ("serde_json", &["admin", "cli", "config", "maintain", "observe", "probe"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "tls"]),
     ("socket2", &["pool", "proxy"]),
@@ -117,7 +119,7 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("strsim", &["config"]),
     ("subtle", &["admin", "auth"]),
     ("thiserror", &["auth", "pool", "probe", "tls"]),
-    ("tokio", &["admin", "demo", "net", "pool", "probe", "proxy"]),
+    ("tokio", &["admin", "cli", "demo", "maintain", "net", "pool", "probe", "proxy"]),
     ("tokio_postgres", &["demo", "probe"]),
     ("tokio_rustls", &["admin", "net", "pool", "proxy"]),
     ("tracing", &["admin", "demo", "observe", "pool", "probe", "proxy"]),

@@ -8,6 +8,8 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
+use crate::maintain::index::Outcome;
+
 mod access;
 mod api;
 mod audit;
@@ -15,6 +17,7 @@ mod catalog;
 mod coalescing;
 mod eligibility;
 mod guard;
+mod indexes;
 mod queries;
 mod serve;
 mod state;
@@ -110,6 +113,31 @@ pub struct ServerView {
     pub prepared_statements: usize,
 }
 
+/// Advice for one database: what came of it, or why there is none, and when, Unix time.
+#[derive(Debug, Clone)]
+pub struct Advised {
+    pub database: String,
+    pub outcome: Result<std::sync::Arc<Outcome>, String>,
+    pub at_s: u64,
+}
+
+/// What may be done about a suggestion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexAct {
+    Apply,
+    Drop,
+}
+
+/// Advice for all databases in use.
+#[derive(Debug, Clone, Default)]
+pub struct Advices {
+    pub databases: Vec<Advised>,
+    /// Other advice is being made, so that it is worth asking again.
+    pub making: bool,
+    /// What was done on command, the latest first.
+    pub history: Vec<crate::maintain::index::history::Act>,
+}
+
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What the HTTP surface may ask of the running proxy.
@@ -119,6 +147,10 @@ pub trait Fabric: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// Reads the settings again; `Err` holds what is wrong with them, and the old ones stay.
     fn reload(&self) -> Answer<'_, Result<(), String>>;
+    /// Index advice; made first if there is none or if it is to be `fresh`. Databases by name.
+    fn advice(&self, fresh: bool, budget_bytes: Option<u64>) -> Answer<'_, Result<Advices, String>>;
+    /// Begins to build what was suggested under this id, or to take it away.
+    fn act_on_index(&self, id: &str, what: IndexAct) -> Result<(), String>;
 }
 
 #[cfg(test)]

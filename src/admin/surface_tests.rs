@@ -42,6 +42,16 @@ impl Fabric for Proxy {
             self.broken.lock().unwrap().clone().map_or(Ok(()), Err)
         })
     }
+
+    fn act_on_index(&self, id: &str, _: IndexAct) -> Result<(), String> {
+        Err(format!("{id} is not known"))
+    }
+
+    fn advice(&self, _: bool, _: Option<u64>) -> Answer<'_, Result<Advices, String>> {
+        let error = self.broken.lock().unwrap().clone().unwrap_or_else(|| "no connection".to_owned());
+        let databases = vec![Advised { database: "app".to_owned(), outcome: Err(error), at_s: 0 }];
+        Box::pin(async move { Ok(Advices { databases, ..Advices::default() }) })
+    }
 }
 
 struct Surface {

@@ -50,10 +50,7 @@ impl Ask {
     /// # Errors
     /// A sentence that says what is wrong and what to do.
     pub fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<serde_json::Value, String> {
-        let base = match self.admin.contains("://") {
-            true => self.admin.trim_end_matches('/').to_owned(),
-            false => format!("http://{}", self.admin),
-        };
+        let base = self.base();
         let mut request = self.agent()?.get(format!("{base}{path}"));
         for (name, value) in parameters {
             request = request.query(name, value);
@@ -61,23 +58,27 @@ impl Ask {
         if let Some(token) = self.token()? {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let answer = request.call().map_err(|error| {
-            format!("{base} does not answer: {error}; is pgweir running there? --admin says where to look")
-        })?;
-        let status = answer.status();
-        let mut text = String::new();
-        let mut body = answer.into_body();
-        body.as_reader()
-            .take(ANSWER_MAX)
-            .read_to_string(&mut text)
-            .map_err(|error| format!("the answer of {base} broke off: {error}"))?;
-        let value: serde_json::Value = serde_json::from_str(&text)
-            .map_err(|_| format!("{base} answered with something else than JSON; is it pgweir?"))?;
-        if status.is_success() {
-            return Ok(value);
+        read(&base, request.call())
+    }
+
+    /// POSTs to `path`, without a body, and returns the answer.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what to do.
+    pub fn post(&self, path: &str) -> Result<serde_json::Value, String> {
+        let base = self.base();
+        let mut request = self.agent()?.post(format!("{base}{path}"));
+        if let Some(token) = self.token()? {
+            request = request.header("authorization", format!("Bearer {token}"));
         }
-        let said = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-        Err(format!("{base} refused ({status}): {}; {}", said("error"), said("hint")))
+        read(&base, request.send_empty())
+    }
+
+    fn base(&self) -> String {
+        match self.admin.contains("://") {
+            true => self.admin.trim_end_matches('/').to_owned(),
+            false => format!("http://{}", self.admin),
+        }
     }
 
     fn token(&self) -> Result<Option<String>, String> {
@@ -103,6 +104,30 @@ impl Ask {
             .proxy(None);
         Ok(config.build().into())
     }
+}
+
+/// The answer as JSON, or what was said in place of it.
+fn read(
+    base: &str,
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<serde_json::Value, String> {
+    let answer = answer.map_err(|error| {
+        format!("{base} does not answer: {error}; is pgweir running there? --admin says where to look")
+    })?;
+    let status = answer.status();
+    let mut text = String::new();
+    let mut body = answer.into_body();
+    body.as_reader()
+        .take(ANSWER_MAX)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("the answer of {base} broke off: {error}"))?;
+    let value: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|_| format!("{base} answered with something else than JSON; is it pgweir?"))?;
+    if status.is_success() {
+        return Ok(value);
+    }
+    let said = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    Err(format!("{base} refused ({status}): {}; {}", said("error"), said("hint")))
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<Certificate<'static>>, String> {

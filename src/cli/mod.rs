@@ -1,7 +1,9 @@
 //! The command line. Parses arguments, calls the rooms, prints; decides nothing itself.
 
+mod advise;
 mod ask;
 mod explain;
+mod indexes;
 mod report;
 mod token;
 
@@ -37,6 +39,8 @@ Examples:
       Serve what a settings file says, after a check of it.
   pgweir report queries
       What each statement cost since pgweir was started, and what the time was spent on.
+  pgweir advise
+      Which indexes would serve them.
   pgweir explain \"select * from books where id = 7\"
       What pgweir sees in a statement, and what it would do with it.
   kill -HUP PID
@@ -54,6 +58,9 @@ enum Command {
     #[command(subcommand)]
     Report(report::Report),
     Explain(explain::Explain),
+    Advise(advise::Advise),
+    #[command(subcommand)]
+    Indexes(indexes::Indexes),
     /// Make tokens for the HTTP API.
     #[command(subcommand)]
     Token(Token),
@@ -194,6 +201,8 @@ pub fn main() -> ExitCode {
             outcome(print(&String::from_utf8_lossy(&script)))
         }
         Command::Report(report) => outcome(report.run().and_then(|text| print(&text))),
+        Command::Advise(advise) => outcome(advise.run().and_then(|text| print(&text))),
+        Command::Indexes(indexes) => outcome(indexes.run().and_then(|text| print(&text))),
         Command::Explain(explain) => outcome(explain.run().and_then(|text| print(&text))),
         Command::Token(Token::Create { role, name }) => {
             outcome(token::create(role, name).and_then(|text| print(&text)))
@@ -336,6 +345,11 @@ mod tests {
             "report queries --sort p99-time --limit 5 --filter x --json --admin 127.0.0.1:1 --token-file t",
             "explain --config a --json x",
             "explain -",
+            "advise --json --budget 2GB",
+            "indexes apply ix-1234abcd",
+            "indexes drop ix-1234abcd --json",
+            "indexes history",
+            "advise --log slow.jsonl --database-url postgres://h/d",
             "token create --role operator",
             "token create --role viewer --name ci",
         ] {

@@ -47,6 +47,7 @@ pub fn explain_changes(old: &Settings, new: &Settings) -> Vec<String> {
         ("slow_log", old.rules.slow_log != new.rules.slow_log),
         ("nplus1", old.rules.nplus1 != new.rules.nplus1),
         ("coalesce", old.rules.coalesce != new.rules.coalesce),
+        ("indexes", old.rules.indexes != new.rules.indexes),
     ];
     let differing = sections.iter().filter(|(_, differs)| *differs);
     lines.extend(differing.map(|(name, _)| format!("rules, {name}: changed")));

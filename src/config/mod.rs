@@ -29,10 +29,11 @@ use std::sync::Arc;
 
 pub use changes::explain_changes;
 pub use defaults::{ADMIN_PORT, LISTEN_PORT};
+pub use human::Size;
 pub use mistake::Mistake;
 pub use rules::{Rules, load_rules};
 pub use schema::{rules_schema_text, schema_text};
-pub use upstream::from_upstream;
+pub use upstream::{database_of, from_upstream};
 pub use yaml::parse;
 
 use crate::admin::AdminSettings;

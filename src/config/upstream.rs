@@ -55,6 +55,21 @@ pub fn from_upstream(
     Ok(Settings { rules: read, rules_folder: rules, ..upstream.settings(listen, admin) })
 }
 
+/// A database by its URL, for questions that need no settings file: the name on the server, where it is, and
+/// as whom to ask.
+///
+/// # Errors
+/// What is wrong with the URL; nothing of it is repeated.
+pub fn database_of(url: &str) -> Result<(String, DatabaseSettings, String, Secret), String> {
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let upstream =
+        Upstream::parse(url, &environment).map_err(|error| error.replace("upstream ", "database "))?;
+    let mut settings =
+        DatabaseSettings { servers: upstream.servers, tls: upstream.tls, ..DatabaseSettings::default() };
+    settings.pool.connect = upstream.connect.unwrap_or(settings.pool.connect);
+    Ok((upstream.database, settings, upstream.user, upstream.password))
+}
+
 /// What a URL says, decoded.
 struct Upstream {
     servers: Vec<ServerAddress>,

@@ -215,7 +215,7 @@ impl ToSql for AsText<'_> {
 }
 
 /// EXPLAIN answers with `json`, whose binary form is its text.
-struct AnyText(String);
+pub(super) struct AnyText(pub(super) String);
 
 impl<'a> tokio_postgres::types::FromSql<'a> for AnyText {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {

@@ -1,6 +1,7 @@
 //! pgweir's own questions to a database: a few connections of its own, with short timeouts, that change
 //! nothing. Knows how to ask and what to make of the answers; when to ask, the shell decides.
 
+pub mod act;
 mod carrier;
 pub mod catalog;
 mod code;
@@ -12,6 +13,7 @@ mod plan;
 pub mod state;
 mod tables;
 mod times;
+pub mod trial;
 
 use std::error::Error as _;
 use std::future::Future;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{descriptors, probing, routing};
+use super::{advising, building, descriptors, probing, routing};
 use crate::admin::PoolView;
 use crate::auth::credential::{Learned, ServerLogin};
 use crate::auth::mock::MockSecret;
@@ -104,6 +104,10 @@ pub struct Hub {
     /// Where pgweir's own questions are left.
     pub probing: probing::Desk,
     pub routers: routing::Routers,
+    /// Where index advice is asked for.
+    pub advising: advising::Desk,
+    /// Indexes that are built on command.
+    pub yard: building::Yard,
     pub draining: AtomicBool,
     /// The process' limit of open files.
     descriptors: usize,
@@ -130,6 +134,8 @@ impl Hub {
             mock: MockSecret::new(rand::random()),
             probing: probing::Desk::default(),
             routers: routing::Routers::default(),
+            advising: advising::Desk::default(),
+            yard: building::Yard::default(),
             draining: AtomicBool::new(false),
             descriptors: descriptors::raise(),
             turning_away: AtomicUsize::new(0),

@@ -2,8 +2,10 @@
 //! their threads; `Running` ends them.
 
 mod answers;
+pub mod advising;
 pub mod books;
-pub mod borrow;
+mod borrow;
+pub mod building;
 pub mod chore;
 pub(crate) mod coalescing;
 pub mod control;

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::hub::{Hub, Live, Mail};
 use super::keeping::{self, Keeper, Word};
 use super::worker::Worker;
-use super::{listen, probing, report};
-use crate::admin::{AdminHandle, Answer, Fabric, PoolView};
+use super::{advising, building, listen, probing, report};
+use crate::admin::{AdminHandle, Advices, Answer, Fabric, IndexAct, PoolView};
 use crate::config::{self, Settings};
 use crate::observe::findings::Finding;
 
@@ -29,6 +29,7 @@ pub struct Running {
     hub: Arc<Hub>,
     workers: Vec<JoinHandle<()>>,
     probe: JoinHandle<()>,
+    adviser: JoinHandle<()>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
     /// Reads shapes in the background.
@@ -77,10 +78,22 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
     let probe = probing::start(hub.clone())?;
+    let adviser = advising::start(hub.clone())?;
     let parser = crate::observe::facts::start(hub.registry.clone());
     let parser = parser.map_err(|error| format!("cannot start the parser's thread: {error}"))?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
-    Ok(Running { listen: address, admin, hub, workers, probe, parser, keeper, _socket: socket, reloader })
+    Ok(Running {
+        listen: address,
+        admin,
+        hub,
+        workers,
+        probe,
+        adviser,
+        parser,
+        keeper,
+        _socket: socket,
+        reloader,
+    })
 }
 
 type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
@@ -150,6 +163,10 @@ impl Running {
             }
         }
         self.hub.registry.facts.end();
+        self.hub.advising.end();
+        if self.adviser.join().is_err() {
+            tracing::error!("the adviser had panicked");
+        }
         if self.parser.join().is_err() {
             tracing::error!("the parser had panicked");
         }
@@ -362,5 +379,17 @@ impl Fabric for Reloader {
 
     fn reload(&self) -> Answer<'_, Result<(), String>> {
         Box::pin(async { self.reload_now() })
+    }
+
+    fn advice(&self, fresh: bool, budget: Option<u64>) -> Answer<'_, Result<Advices, String>> {
+        Box::pin(async move {
+            let mut advices = self.hub.advising.advice(fresh, budget).await?;
+            advices.history = building::history(&self.hub);
+            Ok(advices)
+        })
+    }
+
+    fn act_on_index(&self, id: &str, what: IndexAct) -> Result<(), String> {
+        building::order(&self.hub, id, self.hub.advising.suggestion(id), what)
     }
 }

@@ -5,7 +5,7 @@
 //! The text is canonical: literals are holes `$1 … $n`, a typed literal is `date '$1'`, and a list `in ($n)`
 //! stands for a list of any length.
 
-mod calls;
+pub mod calls;
 mod dialect;
 mod from;
 mod predicate;
@@ -312,14 +312,23 @@ pub enum OnConflict {
 /// # Errors
 /// Why there are none. The statement is forwarded all the same.
 pub fn read(canonical: &str) -> Result<Facts, Refused> {
-    guard::check(canonical)?;
-    let (text, strength) = with_known_lock(canonical);
-    let statement = parse(&text)?;
+    let (statement, strength) = guarded(canonical)?;
     let mut facts = walk::facts(canonical, &statement);
     if let (Some(locking), Some(strength)) = (&mut facts.locking, strength) {
         locking.strength = strength;
     }
     Ok(facts)
+}
+
+/// The syntax tree, for others who read it; what is said of [`read`] holds for it too.
+pub(super) fn tree(canonical: &str) -> Result<Statement, Refused> {
+    guarded(canonical).map(|(statement, _)| statement)
+}
+
+fn guarded(canonical: &str) -> Result<(Statement, Option<LockStrength>), Refused> {
+    guard::check(canonical)?;
+    let (text, strength) = with_known_lock(canonical);
+    Ok((parse(&text)?, strength))
 }
 
 /// The row locks that the parser does not know, and their nearest that it does.

@@ -25,6 +25,7 @@ pub mod outline;
 mod output;
 pub mod plannable;
 mod scan;
+pub mod scans;
 pub mod shape;
 pub mod shape_properties;
 #[cfg(test)]

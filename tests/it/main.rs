@@ -5,6 +5,7 @@
 
 mod ahead;
 mod anomalies;
+mod advice;
 mod catalog;
 mod cluster;
 mod coalesce;

@@ -1,6 +1,9 @@
 //! The defaults of the rule files, taken from the rooms that obey them.
 
-use super::mirror::{Explain, ExplainMode, LinesPerMinute, NPlusOne, Observe, Probe, SlowLog, State};
+use super::mirror::{
+    Auto, Explain, ExplainMode, Indexes, LinesPerMinute, NPlusOne, Observe, Probe, SlowLog, State,
+};
+use crate::advise::AdviseSettings;
 use crate::coalesce::Thresholds;
 use crate::config::defaults::count;
 use crate::config::human::{Human, Size};
@@ -93,6 +96,26 @@ impl Default for NPlusOne {
             total: Human(std::time::Duration::from_micros(room.total_us)),
             gap: Human(std::time::Duration::from_micros(room.gap_us)),
             silence: Vec::new(),
+        }
+    }
+}
+
+impl Default for Indexes {
+    fn default() -> Self {
+        let room = AdviseSettings::default();
+        Indexes {
+            enabled: room.enabled,
+            budget_mb: room.budget_bytes >> 20,
+            ignore: room.ignore,
+            dismiss: Vec::new(),
+            min_table: Size(room.min_table_bytes),
+            min_rows: room.min_rows,
+            min_gain_percent: room.min_gain_percent,
+            max_per_table: count(room.max_per_table),
+            name: room.name,
+            every: Human(std::time::Duration::from_secs(room.every_s)),
+            unused_after_days: room.unused_after_days,
+            auto: Auto::default(),
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct RuleFile {
     pub nplus1: NPlusOne,
     /// Look-ups that are answered together, or from what was fetched ahead.
     pub coalesce: Coalesce,
+    /// Index advice.
+    pub indexes: Indexes,
 }
 
 /// What is observed of statements, and where it is kept.
@@ -207,4 +209,57 @@ pub struct Silence {
     pub table: Option<String>,
     /// For whoever reads this later.
     pub reason: Option<String>,
+}
+
+/// Which indexes may be advised.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Indexes {
+    /// Advice is made in the background; false: only when somebody asks for it.
+    pub enabled: bool,
+    /// Megabytes that all suggested indexes may have together.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub budget_mb: u64,
+    /// Tables that are left alone, as schema.name; * stands for anything.
+    pub ignore: Vec<String>,
+    /// Suggestions that nobody wants to hear of.
+    pub dismiss: Vec<Dismiss>,
+    /// Smaller tables get no index.
+    pub min_table: Size,
+    /// Tables with fewer rows get no index.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub min_rows: u64,
+    /// A statement that gains less of its time is not helped, percent.
+    #[schemars(range(min = 1, max = 99))]
+    pub min_gain_percent: u32,
+    /// New indexes on one table, at most.
+    #[schemars(range(min = 1, max = 50))]
+    pub max_per_table: u32,
+    /// How new indexes are named, with {table} and {columns}.
+    pub name: String,
+    /// How often advice is made anew. Not 0.
+    pub every: Human,
+    /// An index without a scan in so many days counts as unused.
+    #[schemars(range(min = 1, max = 3650))]
+    pub unused_after_days: u32,
+    /// Building indexes without being told.
+    pub auto: Auto,
+}
+
+/// One suggestion.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dismiss {
+    /// Its id, as `pgweir advise` prints it.
+    pub id: String,
+    /// For whoever reads this later.
+    pub reason: Option<String>,
+}
+
+/// Building indexes without being told.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auto {
+    /// Not available yet; must be false.
+    pub enabled: bool,
 }

@@ -3,6 +3,7 @@
 
 mod coalesce;
 mod defaults;
+mod indexes;
 mod mirror;
 mod resolve;
 
@@ -20,6 +21,7 @@ use super::resolve::Context;
 use super::strict::{self, Report};
 use super::yaml::{self, Node, Position, Value};
 use super::{schema, users};
+use crate::advise::AdviseSettings;
 use crate::coalesce::Thresholds;
 use crate::coalesce::settings::CoalesceSettings;
 use crate::observe::findings::Silence;
@@ -39,6 +41,7 @@ pub struct Rules {
     pub coalesce: CoalesceSettings,
     /// Which partitioned tables are left alone.
     pub route: RouteSettings,
+    pub indexes: AdviseSettings,
 }
 
 impl Rules {
@@ -176,6 +179,7 @@ impl Reader<'_> {
                 "slow_log" => self.rules.slow_log = rules.slow_log.clone(),
                 "nplus1" => self.rules.nplus1 = rules.nplus1.clone(),
                 "coalesce" => self.rules.coalesce = rules.coalesce.clone(),
+                "indexes" => self.rules.indexes = rules.indexes.clone(),
                 _ => continue,
             }
             self.homes.insert(name.to_owned(), path.to_owned());

@@ -23,13 +23,14 @@ pub fn resolve(file: &RuleFile, context: &mut Context<'_>) -> Rules {
         nplus1: nplus1(context, &file.nplus1),
         coalesce: super::coalesce::resolve(context, &file.coalesce),
         route: Default::default(),
+        indexes: super::indexes::resolve(context, &file.indexes),
     }
 }
 
 /// Saving writes the whole state, so it is not done all the time.
 const LEAST_EVERY: Duration = Duration::from_secs(1);
 
-fn not_zero(context: &mut Context<'_>, path: &[&str], Human(value): Human) {
+pub(super) fn not_zero(context: &mut Context<'_>, path: &[&str], Human(value): Human) {
     if value.is_zero() {
         context.wrong(path, "0 would mean without pause or without end; give a duration such as 5s");
     }

@@ -36,7 +36,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("slow_logs: {}\n", "a.yaml:1:1: slow_logs: unknown key; did you mean slow_log?"),
     (
         "colour: {}\n",
-        "a.yaml:1:1: colour: unknown key; the keys here are coalesce, nplus1, observe, slow_log",
+        "a.yaml:1:1: colour: unknown key; the keys here are coalesce, indexes, nplus1, observe, slow_log",
     ),
     ("observe:\n  enable: true\n", "a.yaml:2:3: observe.enable: unknown key; did you mean enabled?"),
     ("observe: {enabled: 1}\n", "a.yaml:1:20: observe.enabled: expected true or false, found a number"),
@@ -60,6 +60,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("slow_log: {over: 1}\n", "a.yaml:1:18: slow_log.over: expected a duration"),
     ("slow_log:\n  rules:\n    - {table: t}\n", "a.yaml:3:7: slow_log.rules.0: says of nothing when"),
     ("slow_log: {rules: [{never: true, p99: 2}]}\n", "a.yaml:1:20: slow_log.rules.0: never goes with"),
+    ("indexes: {auto: {enabled: true}}\n", "a.yaml:1:27: indexes.auto.enabled: building indexes without"),
+    ("indexes: {dismiss: [{id: x}]}\n", "a.yaml:1:26: indexes.dismiss.0.id: expected an id such as ix-"),
     ("slow_log: {rules: [{p99: 0}]}\n", "a.yaml:1:26: slow_log.rules.0.p99: expected a whole number from 1"),
     (
         "slow_log: {rules: [{shape: 12, over: 1s}]}\n",
@@ -299,7 +301,13 @@ fn the_shipped_schema_is_the_generated_one() {
 fn every_key_is_in_the_handbook() {
     let handbook = include_str!("../../../rules/README.md");
     for (section, schema) in
-        [("Observe", "observe"), ("SlowLog", "slow_log"), ("NPlusOne", "nplus1"), ("Coalesce", "coalesce")]
+        [
+            ("Observe", "observe"),
+            ("SlowLog", "slow_log"),
+            ("NPlusOne", "nplus1"),
+            ("Coalesce", "coalesce"),
+            ("Indexes", "indexes"),
+        ]
     {
         let keys = schema::rules()["$defs"][section]["properties"].clone();
         for key in keys.as_object().unwrap().keys() {

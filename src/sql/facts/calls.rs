@@ -41,6 +41,11 @@ const AGGREGATES: [&str; 26] = [
     "xmlagg",
 ];
 
+/// One of PostgreSQL's own aggregates has this name.
+pub fn is_aggregate(name: &str) -> bool {
+    AGGREGATES.contains(&name)
+}
+
 /// The statement's first word, in lower case.
 pub fn first_word(canonical: &str) -> String {
     let word = pieces(canonical).into_iter().find(|piece| piece.kind == Kind::Word);

@@ -1,0 +1,111 @@
+//! `GET /api/database/indexes`: the indexes that exist, with what is wrong with them, and those that are advised.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::api::failure;
+use super::state::Shared;
+use super::{Advices, IndexAct};
+
+/// What may be asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Wanted {
+    database: Option<String>,
+    /// Make advice now, in place of showing what was made last.
+    fresh: bool,
+    /// In place of `indexes.budget_mb`; implies `fresh`.
+    budget_mb: Option<u64>,
+}
+
+pub(super) async fn indexes(
+    State(shared): State<Arc<Shared>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Response {
+    let Query(wanted) = match wanted {
+        Ok(wanted) => wanted,
+        Err(rejection) => {
+            let hint = "database, fresh (true or false) and budget_mb may be given";
+            return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
+        }
+    };
+    let budget = wanted.budget_mb.map(|mb| mb.saturating_mul(1024 * 1024));
+    match shared.fabric.advice(wanted.fresh || budget.is_some(), budget).await {
+        Ok(all) => Json(view(&all, wanted.database.as_deref())).into_response(),
+        Err(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason, "ask again in a minute"),
+    }
+}
+
+/// Begins to build what was suggested, or to take it away; `GET /api/database/indexes` tells how it goes.
+pub(super) async fn act(
+    State(shared): State<Arc<Shared>>,
+    Path((id, act)): Path<(String, String)>,
+) -> Response {
+    let what = match act.as_str() {
+        "apply" => IndexAct::Apply,
+        "drop" => IndexAct::Drop,
+        _ => return failure(StatusCode::NOT_FOUND, "there is no such command", "apply and drop are known"),
+    };
+    match shared.fabric.act_on_index(&id, what) {
+        Ok(()) => (StatusCode::ACCEPTED, Json(json!({"status": "begun"}))).into_response(),
+        Err(reason) => failure(
+            StatusCode::CONFLICT,
+            &reason,
+            "GET /api/database/indexes lists suggestions and what was done about them",
+        ),
+    }
+}
+
+/// Lists of all databases together; each entry says of which it is.
+fn view(all: &Advices, database: Option<&str>) -> Value {
+    let (mut suggestions, mut existing, mut notes, mut hints) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut databases = Vec::new();
+    for advised in
+        all.databases.iter().filter(|advised| database.is_none_or(|wanted| wanted == advised.database))
+    {
+        let at =
+            humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(advised.at_s)).to_string();
+        let outcome = match &advised.outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                databases.push(json!({"database": advised.database, "at": at, "error": error}));
+                continue;
+            }
+        };
+        let advice = &outcome.advice;
+        databases.push(json!({
+            "database": advised.database,
+            "at": at,
+            "shapes": advice.shapes,
+            "candidates": advice.candidates,
+            "questions": outcome.questions,
+            "took_ms": outcome.took_ms,
+            "before_ms": advice.before_ms,
+            "after_ms": advice.after_ms,
+            "size_bytes": advice.size_bytes,
+        }));
+        suggestions.extend(advice.suggestions.iter().map(|one| json!(one)));
+        existing.extend(outcome.existing.iter().map(|one| json!(one)));
+        notes.extend(advice.notes.iter().map(|one| json!(one)));
+        hints.extend(outcome.hints.iter().cloned());
+    }
+    hints.dedup();
+    json!({
+        "suggestions": suggestions,
+        "existing": existing,
+        "history": all.history,
+        "notes": notes,
+        "hints": hints,
+        "databases": databases,
+        "making": all.making,
+    })
+}
