@@ -9,6 +9,7 @@
 //!    `coalesce`: loops of statements, watched (pure).
 //! 4. `session`: one client's conversation, without sockets or clocks (pure);
 //!    `probe`: pgweir's own questions to the database.
+//! 5. `maintain`: acts on the databases, under rules, audited.
 //! 6. `config`: pgweir.yaml, gathered from the rooms' own settings; `admin`: the HTTP surface.
 //! 7. `proxy`: the shell that moves bytes.
 //! 8. `demo`: a throw-away PostgreSQL, sample data, the tour.
@@ -29,6 +30,8 @@ pub mod pool;
 
 pub mod probe;
 pub mod session;
+
+pub mod maintain;
 
 pub mod admin;
 pub mod config;

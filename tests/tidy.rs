@@ -10,11 +10,12 @@ mod source_tests;
 use source::{Source, all, paths};
 
 /// A room imports from lower floors and from itself.
-const FLOORS: [(u32, &[&str]); 8] = [
+const FLOORS: [(u32, &[&str]); 9] = [
     (1, &["error", "catalog"]),
     (2, &["wire", "sql", "auth", "net", "tls"]),
     (3, &["pool", "observe", "coalesce"]),
     (4, &["session", "probe"]),
+    (5, &["maintain"]),
     (6, &["config", "admin"]),
     (7, &["proxy"]),
     (8, &["demo"]),
@@ -37,7 +38,7 @@ const NEIGHBOURS: [(&str, &str, &str); 3] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 14] = [
+const PURE: [&str; 20] = [
     "src/catalog/",
     "src/error.rs",
     "src/wire/",
@@ -46,6 +47,12 @@ const PURE: [&str; 14] = [
     "src/net/buffer.rs",
     "src/coalesce/",
     "src/session/",
+    "src/maintain/bound.rs",
+    "src/maintain/civil.rs",
+    "src/maintain/layout.rs",
+    "src/maintain/period.rs",
+    "src/maintain/settings.rs",
+    "src/maintain/sql.rs",
     "src/pool/baggage.rs",
     "src/pool/memory.rs",
     "src/pool/shape.rs",
@@ -102,7 +109,7 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("rustix", &["net"]),
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
-    ("serde", &["admin", "catalog", "config", "observe", "sql"]),
+    ("serde", &["admin", "catalog", "config", "maintain", "observe", "sql"]),
     ("serde_json", &["admin", "cli", "config", "observe", "probe"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "tls"]),
@@ -111,11 +118,11 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("stringprep", &["auth"]),
     ("strsim", &["config"]),
     ("subtle", &["admin", "auth"]),
-    ("thiserror", &["auth", "pool", "probe", "tls"]),
-    ("tokio", &["admin", "demo", "net", "pool", "probe", "proxy"]),
-    ("tokio_postgres", &["demo", "probe"]),
+    ("thiserror", &["auth", "maintain", "pool", "probe", "tls"]),
+    ("tokio", &["admin", "demo", "maintain", "net", "pool", "probe", "proxy"]),
+    ("tokio_postgres", &["demo", "maintain", "probe"]),
     ("tokio_rustls", &["admin", "net", "pool", "proxy"]),
-    ("tracing", &["admin", "demo", "observe", "pool", "probe", "proxy"]),
+    ("tracing", &["admin", "demo", "maintain", "observe", "pool", "probe", "proxy"]),
     ("tracing_subscriber", &["observe"]),
     ("ureq", &["cli"]),
     ("x509_parser", &["tls"]),

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::catalog::catalog;
 use super::guard;
+use super::partitions::{act, partitions};
 use super::queries::{nplus1, queries};
 use super::state::Shared;
 use crate::observe::metrics;
@@ -32,6 +33,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/database/catalog", get(catalog))
         .route("/api/database/queries", get(queries))
         .route("/api/database/nplus1", get(nplus1))
+        .route("/api/database/partitions", get(partitions).post(act))
         .route("/api/reload", post(reload))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

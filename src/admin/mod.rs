@@ -8,17 +8,22 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
+use crate::maintain::desk::Desk;
+
 mod access;
+mod acts;
 mod api;
 mod audit;
 mod catalog;
 mod guard;
+mod partitions;
 mod queries;
 mod serve;
 mod state;
 mod throttle;
 pub mod token;
 
+pub use acts::Auditor;
 pub use serve::{AdminHandle, start};
 
 /// Where the HTTP surface listens and whom it serves.
@@ -117,6 +122,10 @@ pub trait Fabric: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// Reads the settings again; `Err` holds what is wrong with them, and the old ones stay.
     fn reload(&self) -> Answer<'_, Result<(), String>>;
+    /// Where acts on the databases are asked for; `None`: nowhere.
+    fn maintenance(&self) -> Option<&Desk> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -50,10 +50,7 @@ impl Ask {
     /// # Errors
     /// A sentence that says what is wrong and what to do.
     pub fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<serde_json::Value, String> {
-        let base = match self.admin.contains("://") {
-            true => self.admin.trim_end_matches('/').to_owned(),
-            false => format!("http://{}", self.admin),
-        };
+        let base = self.base();
         let mut request = self.agent()?.get(format!("{base}{path}"));
         for (name, value) in parameters {
             request = request.query(name, value);
@@ -61,7 +58,36 @@ impl Ask {
         if let Some(token) = self.token()? {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let answer = request.call().map_err(|error| {
+        self.read(&base, request.call())
+    }
+
+    /// POSTs a command and returns the answer.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what to do.
+    pub fn post(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value, String> {
+        let base = self.base();
+        let mut request =
+            self.agent()?.post(format!("{base}{path}")).header("content-type", "application/json");
+        if let Some(token) = self.token()? {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.read(&base, request.send(body.to_string()))
+    }
+
+    fn base(&self) -> String {
+        match self.admin.contains("://") {
+            true => self.admin.trim_end_matches('/').to_owned(),
+            false => format!("http://{}", self.admin),
+        }
+    }
+
+    fn read(
+        &self,
+        base: &str,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<serde_json::Value, String> {
+        let answer = answer.map_err(|error| {
             format!("{base} does not answer: {error}; is pgweir running there? --admin says where to look")
         })?;
         let status = answer.status();

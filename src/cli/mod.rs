@@ -2,6 +2,7 @@
 
 mod ask;
 mod explain;
+mod partitions;
 mod report;
 mod token;
 
@@ -54,6 +55,8 @@ enum Command {
     #[command(subcommand)]
     Report(report::Report),
     Explain(explain::Explain),
+    #[command(subcommand)]
+    Partitions(partitions::Partitions),
     /// Make tokens for the HTTP API.
     #[command(subcommand)]
     Token(Token),
@@ -195,6 +198,7 @@ pub fn main() -> ExitCode {
         }
         Command::Report(report) => outcome(report.run().and_then(|text| print(&text))),
         Command::Explain(explain) => outcome(explain.run().and_then(|text| print(&text))),
+        Command::Partitions(partitions) => outcome(partitions.run(print)),
         Command::Token(Token::Create { role, name }) => {
             outcome(token::create(role, name).and_then(|text| print(&text)))
         }
@@ -336,6 +340,8 @@ mod tests {
             "report queries --sort p99-time --limit 5 --filter x --json --admin 127.0.0.1:1 --token-file t",
             "explain --config a --json x",
             "explain -",
+            "partitions list --json",
+            "partitions maintain --table public.a --dry-run",
             "token create --role operator",
             "token create --role viewer --name ci",
         ] {

@@ -46,6 +46,8 @@ pub fn explain_changes(old: &Settings, new: &Settings) -> Vec<String> {
         ("observe", (&old.rules.observe, &old.rules.probe) != (&new.rules.observe, &new.rules.probe)),
         ("slow_log", old.rules.slow_log != new.rules.slow_log),
         ("nplus1", old.rules.nplus1 != new.rules.nplus1),
+        ("partitions", old.rules.partitions != new.rules.partitions),
+        ("maintenance", old.rules.maintenance != new.rules.maintenance),
     ];
     let differing = sections.iter().filter(|(_, differs)| *differs);
     lines.extend(differing.map(|(name, _)| format!("rules, {name}: changed")));

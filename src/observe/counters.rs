@@ -9,6 +9,7 @@ use super::catalogs::Catalogs;
 use super::facts::Book;
 use super::findings::Findings;
 use super::ledger::{Entry, Key, Ledger};
+use super::partitions::Board;
 use super::slow_log::SlowLog;
 use super::state;
 
@@ -188,6 +189,8 @@ pub struct Registry {
     pub slow_log: SlowLog,
     /// How keeping ledger and findings goes.
     pub state: state::Counts,
+    /// Partitioned tables, and the work on them.
+    pub partitions: Board,
 }
 
 impl Default for Registry {
@@ -204,6 +207,7 @@ impl Default for Registry {
             catalogs: Catalogs::default(),
             slow_log: SlowLog::default(),
             state: state::Counts::default(),
+            partitions: Board::default(),
         }
     }
 }

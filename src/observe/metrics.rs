@@ -5,6 +5,7 @@
 //! order in which they first appeared, and at most about [`ERROR_SERIES_MAX`] series count errors by SQLSTATE.
 //! What comes after is added up under `database="(other)", user="(other)"`, so that totals stay true.
 
+mod partitions;
 mod statements;
 
 use std::collections::{BTreeMap, HashMap};
@@ -95,6 +96,7 @@ pub fn render(registry: &Registry) -> String {
     render_errors(&mut page, &groups);
     render_process_wide(&mut page, registry);
     statements::render(&mut page, registry);
+    partitions::render(&mut page, registry);
     render_process(&mut page, &process::read());
     page.text()
 }

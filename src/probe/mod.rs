@@ -4,6 +4,7 @@
 mod carrier;
 pub mod catalog;
 mod columns;
+pub mod dedicated;
 mod details;
 pub mod explain;
 mod plan;

@@ -103,6 +103,8 @@ pub struct Hub {
     pub mock: MockSecret,
     /// Where pgweir's own questions are left.
     pub probing: probing::Desk,
+    /// Where acts on the databases are asked for.
+    pub maintaining: crate::maintain::desk::Desk,
     pub draining: AtomicBool,
     /// The process' limit of open files.
     descriptors: usize,
@@ -128,6 +130,7 @@ impl Hub {
             failures: Mutex::default(),
             mock: MockSecret::new(rand::random()),
             probing: probing::Desk::default(),
+            maintaining: Default::default(),
             draining: AtomicBool::new(false),
             descriptors: descriptors::raise(),
             turning_away: AtomicUsize::new(0),

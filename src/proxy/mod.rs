@@ -14,6 +14,7 @@ pub mod greet;
 pub mod hub;
 mod keeping;
 pub mod listen;
+mod maintaining;
 pub mod opening;
 pub mod probing;
 pub mod prove;

@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::hub::{Hub, Live, Mail};
 use super::keeping::{self, Keeper, Word};
 use super::worker::Worker;
-use super::{listen, probing, report};
+use super::{listen, maintaining, probing, report};
 use crate::admin::{AdminHandle, Answer, Fabric, PoolView};
 use crate::config::{self, Settings};
+use crate::maintain::desk::Desk;
 use crate::observe::findings::Finding;
 
 /// pgweir at work. Dropping it does not end it; `shutdown` does.
@@ -29,6 +30,7 @@ pub struct Running {
     hub: Arc<Hub>,
     workers: Vec<JoinHandle<()>>,
     probe: JoinHandle<()>,
+    maintenance: JoinHandle<()>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
     /// Reads shapes in the background.
@@ -65,7 +67,7 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         admin: OnceLock::new(),
     });
     let handle = crate::admin::start(admin, hub.registry.clone(), reloader.clone())?;
-    let admin = handle.address();
+    let (admin, auditor) = (handle.address(), Arc::new(handle.auditor()));
     // It was empty: nobody else has the reloader yet but the surface that has just started.
     let _ = reloader.admin.set(Mutex::new(Some(handle)));
     let mut listeners = Some((listener, unix));
@@ -77,10 +79,22 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         workers.push(spawned.map_err(|error| format!("cannot start a worker thread: {error}"))?);
     }
     let probe = probing::start(hub.clone())?;
+    let maintenance = maintaining::start(hub.clone(), auditor)?;
     let parser = crate::observe::facts::start(hub.registry.clone());
     let parser = parser.map_err(|error| format!("cannot start the parser's thread: {error}"))?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
-    Ok(Running { listen: address, admin, hub, workers, probe, parser, keeper, _socket: socket, reloader })
+    Ok(Running {
+        listen: address,
+        admin,
+        hub,
+        workers,
+        probe,
+        maintenance,
+        parser,
+        keeper,
+        _socket: socket,
+        reloader,
+    })
 }
 
 type Doors = (std::net::TcpListener, Option<std::os::unix::net::UnixListener>);
@@ -154,6 +168,10 @@ impl Running {
             tracing::error!("the parser had panicked");
         }
         self.keeper.finish();
+        self.hub.maintaining.end();
+        if self.maintenance.join().is_err() {
+            tracing::error!("the thread of maintenance had panicked");
+        }
         // What was saved last may have gone to a database.
         self.hub.probing.end();
         if self.probe.join().is_err() {
@@ -362,5 +380,9 @@ impl Fabric for Reloader {
 
     fn reload(&self) -> Answer<'_, Result<(), String>> {
         Box::pin(async { self.reload_now() })
+    }
+
+    fn maintenance(&self) -> Option<&Desk> {
+        Some(&self.hub.maintaining)
     }
 }

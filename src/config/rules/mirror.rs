@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::defaults::pgweir_schema;
+use super::partitions::{Maintenance, PartitionedTable};
 use crate::config::human::{Human, Size};
 
 /// The rules of pgweir. A file in the folder of rules has one or more of these sections; each section stands in
@@ -19,6 +20,10 @@ pub struct RuleFile {
     pub slow_log: SlowLog,
     /// Loops of statements that one statement could replace.
     pub nplus1: NPlusOne,
+    /// Tables that are divided by time.
+    pub partitions: Vec<PartitionedTable>,
+    /// How pgweir acts on the databases by itself.
+    pub maintenance: Maintenance,
 }
 
 /// What is observed of statements, and where it is kept.

@@ -3,6 +3,7 @@
 
 mod defaults;
 mod mirror;
+mod partitions;
 mod resolve;
 
 #[cfg(test)]
@@ -14,12 +15,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 pub use self::mirror::RuleFile;
+pub use self::partitions::Span;
 use super::mistake::{Mistake, nearest};
 use super::resolve::Context;
 use super::strict::{self, Report};
 use super::yaml::{self, Node, Position, Value};
 use super::{schema, users};
 use crate::coalesce::Thresholds;
+use crate::maintain::{MaintenanceSettings, TableRule};
 use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
 use crate::observe::{ObserveSettings, StatePlace};
@@ -33,6 +36,9 @@ pub struct Rules {
     pub probe: ProbeSettings,
     pub slow_log: SlowLogSettings,
     pub nplus1: NPlusOneSettings,
+    /// Tables that are divided by time.
+    pub partitions: Vec<TableRule>,
+    pub maintenance: MaintenanceSettings,
 }
 
 impl Rules {
@@ -169,6 +175,8 @@ impl Reader<'_> {
                 }
                 "slow_log" => self.rules.slow_log = rules.slow_log.clone(),
                 "nplus1" => self.rules.nplus1 = rules.nplus1.clone(),
+                "partitions" => self.rules.partitions = rules.partitions.clone(),
+                "maintenance" => self.rules.maintenance = rules.maintenance.clone(),
                 _ => continue,
             }
             self.homes.insert(name.to_owned(), path.to_owned());
@@ -200,6 +208,10 @@ pub fn check_names<'a>(
     {
         let message = "the database is not listed in pgweir.yaml";
         add(&["observe", "state", "postgres", "database"], message, database, &databases);
+    }
+    for (path, message, name, of_users) in partitions::names(rules, &users, &databases) {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        add(&path, message, &name, if of_users { &users } else { &databases });
     }
     mistakes
 }

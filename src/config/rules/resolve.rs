@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mirror::{self, RuleFile};
-use super::{NPlusOneSettings, Rules};
+use super::{NPlusOneSettings, Rules, partitions};
 use crate::coalesce::Thresholds;
 use crate::config::human::Human;
 use crate::config::resolve::{Context, size};
@@ -21,13 +21,15 @@ pub fn resolve(file: &RuleFile, context: &mut Context<'_>) -> Rules {
         probe: probe(context, &file.observe.probe),
         slow_log: slow_log(context, &file.slow_log),
         nplus1: nplus1(context, &file.nplus1),
+        partitions: partitions::tables(context, &file.partitions),
+        maintenance: partitions::maintenance(context, &file.maintenance),
     }
 }
 
 /// Saving writes the whole state, so it is not done all the time.
 const LEAST_EVERY: Duration = Duration::from_secs(1);
 
-fn not_zero(context: &mut Context<'_>, path: &[&str], Human(value): Human) {
+pub(super) fn not_zero(context: &mut Context<'_>, path: &[&str], Human(value): Human) {
     if value.is_zero() {
         context.wrong(path, "0 would mean without pause or without end; give a duration such as 5s");
     }
