@@ -341,6 +341,8 @@ mod tests {
             "explain --config a --json x",
             "explain -",
             "partitions list --json",
+            "partitions archive public.a a_2020 --dry-run",
+            "partitions restore public.a a_2020",
             "partitions maintain --table public.a --dry-run",
             "token create --role operator",
             "token create --role viewer --name ci",

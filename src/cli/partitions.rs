@@ -24,6 +24,23 @@ pub enum Partitions {
     List(List),
     /// Create what lacks and retire what is past its time, now.
     Maintain(Maintain),
+    /// Take a past partition out, to where its table's rule says.
+    Archive(One),
+    /// Bring an archived partition back, and prove that it is the same.
+    Restore(One),
+}
+
+#[derive(Args)]
+pub struct One {
+    /// The table, as schema.name.
+    table: String,
+    /// The partition's name.
+    partition: String,
+    #[command(flatten)]
+    which: Which,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -72,7 +89,18 @@ impl Partitions {
             Partitions::Maintain(Maintain { which, dry_run, table }) => {
                 which.act(json!({"action": "maintain", "table": table, "dry_run": dry_run}), print)
             }
+            Partitions::Archive(one) => one.run("archive", print),
+            Partitions::Restore(one) => one.run("restore", print),
         }
+    }
+}
+
+impl One {
+    fn run(self, action: &str, print: Print) -> Result<(), String> {
+        let (table, partition) = (self.table, self.partition);
+        let command =
+            json!({"action": action, "table": table, "partition": partition, "dry_run": self.dry_run});
+        self.which.act(command, print)
     }
 }
 

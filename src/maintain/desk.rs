@@ -53,12 +53,18 @@ pub trait Means: Send + Sync {
 pub enum Action {
     /// Look after one table of the rules, or all of them.
     Maintain,
+    /// Take one partition out, to where the rule says.
+    Archive,
+    /// Bring one back.
+    Restore,
 }
 
 impl Action {
     fn word(self) -> &'static str {
         match self {
             Action::Maintain => "maintain",
+            Action::Archive => "archive",
+            Action::Restore => "restore",
         }
     }
 }
@@ -74,6 +80,9 @@ pub struct Request {
     /// `schema.name`. Default: every table of the rules, where that makes sense.
     #[serde(default)]
     pub table: Option<String>,
+    /// The partition to archive or to restore.
+    #[serde(default)]
+    pub partition: Option<String>,
     /// Say what would be done, and do nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -290,6 +299,16 @@ async fn obey(means: &Arc<dyn Means>, id: u64, request: &Request) -> Result<(), 
                 }
             }
             outcome
+        }
+        Action::Archive | Action::Restore => {
+            let works = works(means, id, request)?;
+            let ([work], Some(partition)) = (&works[..], &request.partition) else {
+                return Err(unfit("name one table and one of its partitions"));
+            };
+            match request.action {
+                Action::Archive => upkeep::archive_one(work, partition, request.dry_run).await,
+                _ => upkeep::restore_one(work, partition, request.dry_run).await,
+            }
         }
     }
 }

@@ -3,15 +3,21 @@
 //! others. Must not know HTTP, files of settings or sessions of clients.
 
 pub mod actor;
+mod archive;
+mod book;
 pub mod bound;
+pub mod cell;
 pub mod civil;
 pub mod desk;
+mod export;
+mod file;
 mod halt;
 pub mod layout;
 mod partition;
 pub mod period;
 pub mod settings;
 mod sql;
+mod tally;
 mod tree;
 mod upkeep;
 

@@ -3,10 +3,11 @@
 //! outcome. Must not know schedules.
 
 use super::actor::Actor;
+use super::book::{Book, Entry};
 use super::desk::Work;
 use super::layout::{self, Piece, Range};
 use super::tree::{self, Now, Tree};
-use super::{Trouble, civil, halt, partition, unfit};
+use super::{Trouble, archive, civil, halt, partition, unfit};
 use crate::observe::partitions::{Partition, TableView};
 use crate::observe::process::now_s;
 
@@ -30,6 +31,10 @@ pub(super) async fn table(work: &Work, dry_run: bool) -> Result<(), Trouble> {
     }
     if !tree.pending.is_empty() {
         pending(work, &actor, &tree, dry_run).await?;
+        tree = tree::read(&actor, &work.rule).await?;
+    }
+    if !dry_run {
+        archive::go_on(work, &actor, &tree).await?;
         tree = tree::read(&actor, &work.rule).await?;
     }
     let outlook = outlook(work, &actor, &tree).await?;
@@ -140,10 +145,21 @@ async fn retire(
     let (Some(retention), Some(cutoff)) = (&work.rule.retention, outlook.cutoff) else {
         return Ok(());
     };
+    let stays = archive::stays(work, actor, tree).await?;
     let ranges = tree.ranges();
     for range in layout::expired(&ranges, cutoff) {
-        work.say(format!("{} is older than {}", range.name, retention.keep));
-        let _ = (actor, dry_run);
+        let Some(leaf) = tree.leaves.iter().find(|leaf| leaf.range.lower == range.lower) else {
+            continue;
+        };
+        if stays.contains(&leaf.table) {
+            continue;
+        }
+        let target = &retention.archive;
+        let (kind, place) = (target.kind(), target.place());
+        work.say(format!("{} is older than {}: {kind} {place}", leaf.table, retention.keep));
+        if !dry_run {
+            archive::archive(work, actor, tree, leaf, target).await?;
+        }
     }
     Ok(())
 }
@@ -152,6 +168,7 @@ async fn retire(
 async fn report(work: &Work, actor: &Actor, now: Now) -> Result<(), Trouble> {
     let tree = tree::read(actor, &work.rule).await?;
     let sizes = sizes(actor, &tree).await;
+    let archives = Book::new(actor, &work.settings.schema).of(&tree.table).await?;
     let ranges = tree.ranges();
     let covered = layout::covered_until(&ranges, now.mark);
     let shown = |leaf: &tree::Leaf| Partition {
@@ -167,6 +184,7 @@ async fn report(work: &Work, actor: &Actor, now: Now) -> Result<(), Trouble> {
     work.view(|view| {
         describe(view, work);
         view.partitions = partitions;
+        view.archives = archives.iter().map(Entry::shown).collect();
         view.covered_until = (covered < layout_end()).then(|| civil::text(covered));
         view.covered_s = (covered < layout_end()).then(|| (covered - now.mark) as f64 / 1e6);
         view.looked_at_s = now_s();
@@ -223,6 +241,47 @@ async fn sizes(actor: &Actor, tree: &Tree) -> Vec<(u32, i64)> {
     let query = "SELECT o, coalesce(pg_total_relation_size(o), 0) FROM unnest($1::oid[]) o";
     let rows = actor.rows(query, &[&oids]).await.unwrap_or_default();
     rows.iter().filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).collect()
+}
+
+/// Archives one partition by name, whatever its age.
+pub(super) async fn archive_one(work: &Work, wanted: &str, dry_run: bool) -> Result<(), Trouble> {
+    let actor = work.actor().await?;
+    let tree = held(work, &actor, dry_run).await?;
+    let retention = work.rule.retention.as_ref();
+    let retention =
+        retention.ok_or_else(|| unfit("the rule of the table has no retention, so no archive"))?;
+    let leaf = tree.leaves.iter().find(|leaf| leaf.table.name == wanted);
+    let leaf = leaf.ok_or_else(|| unfit(format!("{} has no partition {wanted}", tree.table)))?;
+    let now = tree::now(&actor, tree.kind, &work.rule.time_zone).await?;
+    if leaf.range.upper.mark > now.mark {
+        return Err(unfit(format!("{wanted} is not past: rows may still come for it")));
+    }
+    let target = &retention.archive;
+    if dry_run {
+        let (kind, place) = (target.kind(), target.place());
+        work.say(format!("detach {} and archive it: {kind} {place}", leaf.table));
+        return Ok(());
+    }
+    let outcome = archive::archive(work, &actor, &tree, leaf, target).await;
+    report(work, &actor, now).await.and(outcome)
+}
+
+/// Brings one partition back.
+pub(super) async fn restore_one(work: &Work, wanted: &str, dry_run: bool) -> Result<(), Trouble> {
+    let actor = work.actor().await?;
+    let tree = held(work, &actor, dry_run).await?;
+    let now = tree::now(&actor, tree.kind, &work.rule.time_zone).await?;
+    let outcome = archive::restore(work, &actor, &tree, wanted, dry_run).await;
+    report(work, &actor, now).await.and(outcome)
+}
+
+/// The table, held for this connection.
+async fn held(work: &Work, actor: &Actor, dry_run: bool) -> Result<Tree, Trouble> {
+    let tree = tree::read(actor, &work.rule).await?;
+    if !dry_run && !actor.hold(tree.oid).await? {
+        return Err(Trouble::Busy(tree.table.to_string()));
+    }
+    Ok(tree)
 }
 
 /// Notes that it failed, where it is shown and counted.

@@ -1,5 +1,6 @@
 //! Partitioned tables as pgweir looks after them: created ahead, like their siblings, never in anybody's way.
 
+mod archive;
 mod upkeep;
 
 use std::process::Command;
@@ -13,7 +14,7 @@ use crate::support::{Weir, plain, until};
 const TOKEN: &str = "pgweir_operator";
 
 /// What `pgweir.yaml` says so that this token may act.
-fn tokens() -> String {
+pub fn tokens() -> String {
     let hash = pgweir::admin::token::hash(TOKEN);
     format!(
         "admin: {{address: 127.0.0.1, port: 0, tokens: [{{name: ops, role: operator, hash: \"{hash}\"}}], audit_log: audit}}"
