@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::api::failure;
+use super::api::{Failure, failure};
 use super::state::Shared;
 use crate::maintain::desk::Request;
-use crate::observe::partitions::TableView;
+use crate::observe::partitions::{Job, TableView};
 
 /// How long an answer waits for the end of a command. Clients give up after 30 s.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +62,15 @@ pub(super) async fn partitions(
     Json(json!({"tables": tables, "jobs": board.jobs()})).into_response()
 }
 
+/// The error of a command, with what it said before.
+fn failed(job: &Job, error: &str) -> Response {
+    let hint = "`lines` holds what was said before";
+    let body = json!({"error": error, "hint": hint, "id": job.id, "lines": job.lines});
+    let mut response = (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response();
+    response.extensions_mut().insert(Failure(error.to_owned()));
+    response
+}
+
 pub(super) async fn act(
     State(shared): State<Arc<Shared>>,
     request: Result<Json<Request>, JsonRejection>,
@@ -95,8 +104,7 @@ pub(super) async fn act(
         };
         match (job.state, &job.error) {
             ("failed", Some(error)) => {
-                let hint = "GET /api/database/partitions?job= shows what was done before";
-                return failure(StatusCode::UNPROCESSABLE_ENTITY, error, hint);
+                return failed(&job, error);
             }
             ("running", _) if begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
             _ => return Json(job).into_response(),

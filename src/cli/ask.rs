@@ -103,6 +103,13 @@ impl Ask {
             return Ok(value);
         }
         let said = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        if let Some(lines) = value["lines"].as_array() {
+            // What a command said before it failed.
+            let mut lines: Vec<&str> = lines.iter().filter_map(serde_json::Value::as_str).collect();
+            let error = said("error");
+            lines.push(&error);
+            return Err(lines.join("\n"));
+        }
         Err(format!("{base} refused ({status}): {}; {}", said("error"), said("hint")))
     }
 

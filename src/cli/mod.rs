@@ -343,6 +343,8 @@ mod tests {
             "partitions list --json",
             "partitions archive public.a a_2020 --dry-run",
             "partitions restore public.a a_2020",
+            "partitions convert public.a --column at --interval month --dry-run",
+            "partitions revert public.a",
             "partitions maintain --table public.a --dry-run",
             "token create --role operator",
             "token create --role viewer --name ci",

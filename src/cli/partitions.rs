@@ -28,6 +28,58 @@ pub enum Partitions {
     Archive(One),
     /// Bring an archived partition back, and prove that it is the same.
     Restore(One),
+    Convert(Convert),
+    /// Drop the old table of a conversion; there is no way back then.
+    Finish(Ended),
+    /// Put the old table of a conversion back, with every change since.
+    Revert(Ended),
+    /// End a conversion before it has switched, and remove what it has made.
+    Cancel(Ended),
+}
+
+/// Turn a plain table into a partitioned one while it is used, or go on with that.
+///
+/// The plan comes first. A shadow table is filled in batches and kept in step, compared, and then takes the
+/// table's place in a short transaction. The old table is kept in step until `finish` drops it or `revert` puts it
+/// back. After a crash the same command goes on.
+#[derive(Args)]
+pub struct Convert {
+    /// The table, as schema.name.
+    table: String,
+    #[command(flatten)]
+    which: Which,
+    /// The column to divide it by. Default: as the rules say.
+    #[arg(long)]
+    column: Option<String>,
+    /// How long a period is: day, week, month, …; or several, such as "2 weeks".
+    #[arg(long)]
+    interval: Option<String>,
+    /// Whose midnights are the boundaries. Default: UTC.
+    #[arg(long)]
+    time_zone: Option<String>,
+    /// Periods ahead that get their partitions at once. Default: 3.
+    #[arg(long)]
+    premake: Option<u32>,
+    /// What numbers and texts mean: epoch_s, epoch_ms, epoch_us, epoch_ns, uuidv7 or ulid.
+    #[arg(long)]
+    format: Option<String>,
+    /// Who acts: a user of pgweir.yaml that owns the table. Default: who asks pgweir's own questions.
+    #[arg(long)]
+    user: Option<String>,
+    /// Rows a second that are copied at most.
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Show the plan and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
+pub struct Ended {
+    /// The table, as schema.name.
+    table: String,
+    #[command(flatten)]
+    which: Which,
 }
 
 #[derive(Args)]
@@ -91,6 +143,30 @@ impl Partitions {
             }
             Partitions::Archive(one) => one.run("archive", print),
             Partitions::Restore(one) => one.run("restore", print),
+            Partitions::Convert(convert) => {
+                let command = json!({
+                    "action": "convert",
+                    "table": convert.table,
+                    "column": convert.column,
+                    "interval": convert.interval,
+                    "time_zone": convert.time_zone,
+                    "premake": convert.premake,
+                    "format": convert.format,
+                    "user": convert.user,
+                    "rate": convert.rate,
+                    "dry_run": convert.dry_run,
+                });
+                convert.which.act(command, print)
+            }
+            Partitions::Finish(Ended { table, which }) => {
+                which.act(json!({"action": "finish", "table": table}), print)
+            }
+            Partitions::Revert(Ended { table, which }) => {
+                which.act(json!({"action": "revert", "table": table}), print)
+            }
+            Partitions::Cancel(Ended { table, which }) => {
+                which.act(json!({"action": "cancel", "table": table}), print)
+            }
         }
     }
 }

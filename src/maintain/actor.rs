@@ -69,7 +69,7 @@ impl Actor {
         audit: Arc<dyn Audit>,
     ) -> Result<Actor, Trouble> {
         let ms = |duration: Duration| duration.as_millis().max(1).to_string();
-        let startup = [
+        let startup: Vec<(&str, String)> = vec![
             ("client_encoding", "UTF8".to_owned()),
             ("application_name", APPLICATION_NAME.to_owned()),
             ("default_transaction_read_only", "off".to_owned()),
@@ -85,6 +85,8 @@ impl Actor {
             ("IntervalStyle", "postgres".to_owned()),
             ("bytea_output", "hex".to_owned()),
             ("extra_float_digits", "1".to_owned()),
+            // Policies must not hide rows from a copy: an error is better.
+            ("row_security", "off".to_owned()),
         ];
         let client = dedicated::connect(target, &startup).await?;
         let mut actor = Actor {

@@ -153,6 +153,30 @@ impl Kind {
         }
     }
 
+    /// The moment of any value of the key as text, to the millisecond below where ids say no more.
+    ///
+    /// # Errors
+    /// It is infinite, or no moment.
+    pub fn moment(self, text: &str) -> Result<i64, String> {
+        let mark = match self {
+            Kind::UuidV7 => {
+                self.mark(&format!("{}00000000000000000000", text.replace('-', "").get(..12).unwrap_or("")))?
+            }
+            Kind::Ulid => self.mark(&format!("{}0000000000000000", text.get(..10).unwrap_or("")))?,
+            Kind::Epoch { unit_ns } if unit_ns < 1_000 => text
+                .parse::<i64>()
+                .map(|ns| ns.div_euclid(1_000 / unit_ns))
+                .map_err(|error| error.to_string())?,
+            _ => self.mark(text)?,
+        };
+        match mark {
+            _ if mark <= LOWEST + 1 || mark >= HIGHEST - 1 => {
+                Err(format!("a row is dated {text}, which no period holds"))
+            }
+            _ => Ok(mark),
+        }
+    }
+
     /// Reads the bound of a partition as PostgreSQL shows it, under TimeZone UTC and DateStyle ISO.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use super::actor::{Actor, Audit};
 use super::bound::Kind;
 use super::period::Interval;
-use super::{MaintenanceSettings, TableName, TableRule, Trouble, unfit, upkeep};
+use super::{MaintenanceSettings, TableName, TableRule, Trouble, convert, unfit, upkeep};
 use crate::observe::counters::Registry;
 use crate::observe::partitions::{Board, Job, Progress, TableView};
 use crate::observe::process::now_s;
@@ -57,6 +57,14 @@ pub enum Action {
     Archive,
     /// Bring one back.
     Restore,
+    /// Turn a plain table into a partitioned one, or go on with that.
+    Convert,
+    /// Drop the old table of a conversion.
+    Finish,
+    /// Put the old table of a conversion back.
+    Revert,
+    /// Remove what a conversion has made, before it switched.
+    Cancel,
 }
 
 impl Action {
@@ -65,6 +73,10 @@ impl Action {
             Action::Maintain => "maintain",
             Action::Archive => "archive",
             Action::Restore => "restore",
+            Action::Convert => "convert",
+            Action::Finish => "finish",
+            Action::Revert => "revert",
+            Action::Cancel => "cancel",
         }
     }
 }
@@ -83,6 +95,23 @@ pub struct Request {
     /// The partition to archive or to restore.
     #[serde(default)]
     pub partition: Option<String>,
+    /// Of a table that is not in the rules: the column that it is to be divided by, and how.
+    #[serde(default)]
+    pub column: Option<String>,
+    #[serde(default)]
+    pub interval: Option<String>,
+    #[serde(default)]
+    pub time_zone: Option<String>,
+    #[serde(default)]
+    pub premake: Option<u32>,
+    #[serde(default)]
+    pub format: Option<String>,
+    /// Who acts. Default: whoever asks pgweir's own questions.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Rows a second that a conversion copies at most.
+    #[serde(default)]
+    pub rate: Option<u32>,
     /// Say what would be done, and do nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -154,6 +183,15 @@ impl Work {
             Some(id) => self.board().tell(id, |job| job.lines.push(line)),
             None => tracing::info!(database = self.database, table = %self.rule.table, "{line}"),
         }
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        self.means.registry()
+    }
+
+    /// The same for another rule.
+    pub(super) fn with(&self, rule: TableRule) -> Work {
+        Work { rule, ..self.clone() }
     }
 
     pub(super) fn progress(&self, progress: Progress) {
@@ -251,7 +289,12 @@ impl Calendar {
 }
 
 async fn look_after(work: &Work, dry_run: bool) -> Result<(), Trouble> {
-    let outcome = upkeep::table(work, dry_run).await;
+    // A conversion that a crash has ended is gone on with first.
+    let converted = if dry_run { Ok(()) } else { convert::sync_back(work).await };
+    let outcome = match converted {
+        Ok(()) => upkeep::table(work, dry_run).await,
+        Err(error) => Err(error),
+    };
     match &outcome {
         Ok(()) if dry_run => {}
         Ok(()) => work.view(|view| (view.error, view.error_kind) = (None, None)),
@@ -300,6 +343,13 @@ async fn obey(means: &Arc<dyn Means>, id: u64, request: &Request) -> Result<(), 
             }
             outcome
         }
+        Action::Convert => {
+            let work = conversion(means, id, request)?;
+            convert::convert(&work, request.dry_run, request.rate).await
+        }
+        Action::Finish => convert::finish(&conversion(means, id, request)?).await,
+        Action::Revert => convert::revert(&conversion(means, id, request)?).await,
+        Action::Cancel => convert::cancel(&conversion(means, id, request)?).await,
         Action::Archive | Action::Restore => {
             let works = works(means, id, request)?;
             let ([work], Some(partition)) = (&works[..], &request.partition) else {
@@ -338,6 +388,45 @@ fn works(means: &Arc<dyn Means>, id: u64, request: &Request) -> Result<Vec<Work>
     Ok(works)
 }
 
+/// The table that a conversion is about: of the rules, or as the command describes it.
+fn conversion(means: &Arc<dyn Means>, id: u64, request: &Request) -> Result<Work, Trouble> {
+    let (settings, rules) = means.rules();
+    let table = table(request)?.ok_or_else(|| unfit("name the table, as schema.name"))?;
+    let named = |rule: &&TableRule| {
+        rule.table == table
+            && request.database.as_ref().is_none_or(|database| rule.database.as_ref() == Some(database))
+    };
+    let known = rules.iter().find(named).cloned();
+    let database = request.database.clone().or_else(|| known.as_ref()?.database.clone());
+    let database = database.or_else(|| means.only_database());
+    let database = database.ok_or_else(|| unfit("name the database, there are several"))?;
+    let format = match request.format.as_deref() {
+        None => None,
+        Some(word) => Some(format(word).ok_or_else(|| unfit(format!("there is no format {word}")))?),
+    };
+    let rule = match (known, &request.column) {
+        (Some(rule), None) => rule,
+        (Some(rule), Some(column)) if *column == rule.column && request.interval.is_none() => rule,
+        (Some(_), Some(_)) => {
+            return Err(unfit(format!("{table} is in the rules already; give no column and interval")));
+        }
+        (None, column) => TableRule {
+            database: Some(database.clone()),
+            user: request.user.clone(),
+            table,
+            // A command about a conversion that is under way needs none: the book has it.
+            column: column.clone().unwrap_or_default(),
+            interval: interval(request.interval.as_deref())?,
+            premake: request.premake.unwrap_or(3),
+            time_zone: request.time_zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+            format,
+            retention: None,
+            route: true,
+        },
+    };
+    Ok(Work { means: means.clone(), settings, database, rule, job: Some(id) })
+}
+
 fn table(request: &Request) -> Result<Option<TableName>, Trouble> {
     let wrong = |text: &String| unfit(format!("{text} is not the name of a table, as schema.name"));
     let read = |text: &String| TableName::parse(text).ok_or_else(|| wrong(text));
@@ -356,6 +445,12 @@ pub fn format(word: &str) -> Option<Kind> {
         "ulid" => Some(Kind::Ulid),
         _ => None,
     }
+}
+
+/// The word of a format; `None`: the type of the column says it.
+pub(super) fn format_word(kind: Kind) -> Option<&'static str> {
+    let words = ["epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "uuidv7", "ulid"];
+    words.into_iter().find(|word| format(word) == Some(kind))
 }
 
 /// An interval as a command writes it.

@@ -8,6 +8,7 @@ mod book;
 pub mod bound;
 pub mod cell;
 pub mod civil;
+mod convert;
 pub mod desk;
 mod export;
 mod file;

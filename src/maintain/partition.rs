@@ -77,10 +77,12 @@ pub(super) async fn free_name(actor: &Actor, table: &TableName, suffix: &str) ->
     Ok(TableName { schema: table.schema.clone(), name: free })
 }
 
-/// Creates a partition and attaches it, within the transaction that is open.
+/// Creates a partition of `parent` and attaches it, within the transaction that is open. It is named after the
+/// tree's table, which is `parent`, or what that becomes.
 pub(super) async fn create(
     actor: &Actor,
     tree: &Tree,
+    parent: &TableName,
     model: &Model,
     piece: &Piece,
 ) -> Result<TableName, Trouble> {
@@ -88,8 +90,8 @@ pub(super) async fn create(
         default_is_clear(actor, tree, default, piece).await?;
     }
     let new = free_name(actor, &tree.table, &piece.suffix).await?;
-    stand(actor, &tree.table, model, &new).await?;
-    attach(actor, &tree.table, &new, &piece.lower.sql, &piece.upper.sql).await?;
+    stand(actor, parent, model, &new).await?;
+    attach(actor, parent, &new, &piece.lower.sql, &piece.upper.sql).await?;
     finish(actor, model, &new).await?;
     Ok(new)
 }

@@ -118,7 +118,7 @@ async fn create(
             continue;
         }
         let new = actor.atomically(async || {
-            let new = partition::create(actor, tree, &model, piece).await?;
+            let new = partition::create(actor, tree, &tree.table, &model, piece).await?;
             halt::at("maintain.create");
             Ok(new)
         });

@@ -1,7 +1,9 @@
 //! Partitioned tables as pgweir looks after them: created ahead, like their siblings, never in anybody's way.
 
 mod archive;
+mod convert;
 mod upkeep;
+mod writers;
 
 use std::process::Command;
 
