@@ -8,6 +8,7 @@
 
 mod commands;
 mod fill;
+mod meet;
 mod plan;
 mod source;
 mod state;

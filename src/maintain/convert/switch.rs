@@ -1,28 +1,15 @@
 //! The switch: the shadow takes the table's name, and everything that hangs on the table goes with the name, in
 //! one transaction that is tried until its lock is free for a moment. What undoes it is noted in it.
 
-use std::time::Duration;
-
-use super::fill::{self, forth};
+use super::fill::forth;
+use super::meet::meet;
 use super::source::Source;
 use super::state::{self, Conversion, step};
-use super::sync::{Link, Round};
+use super::sync::Link;
 use crate::maintain::actor::{Actor, get};
 use crate::maintain::desk::Work;
 use crate::maintain::sql::{joined, literal, name, qualified};
 use crate::maintain::{TableName, Trouble, halt, partition, unfit};
-
-/// How long the switch waits for its lock with the application's statements behind it.
-const LOCK: Duration = Duration::from_millis(200);
-
-/// Rounds of the log under the lock; more would stop the application for too long.
-const ROUNDS: usize = 3;
-
-/// How often the switch is tried; with the pauses about ten minutes.
-const TRIES: u32 = 150;
-
-const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_LAST: Duration = Duration::from_secs(5);
 
 /// Between the statements of `undo` that come before the shadow is dropped and those that come after.
 pub(super) const DROP: &str = "";
@@ -52,74 +39,21 @@ pub(super) async fn switch(
         actor.atomically(async || reverse.prepare(actor).await).await?;
     }
     let act = statements(actor, work, conversion, source).await?;
-    let attempt = async || {
-        let link = forth(work, conversion, source);
-        if fill::catch_up(work, actor, &link).await? == Round::Emptied {
-            return Ok(Try::Emptied);
-        }
-        let noted =
-            Conversion { state: step::SWITCHED.to_owned(), undo: act.undo.clone(), ..conversion.clone() };
-        let outcome = actor
-            .transaction(&async || {
-                actor.run(&format!("SET LOCAL lock_timeout = {}", LOCK.as_millis())).await?;
-                actor.run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", source.table.sql())).await?;
-                if !drained(actor, &link).await? {
-                    return Err(Trouble::Stopped);
-                }
-                let mut batch = act.statements.clone();
-                batch.splice(0..0, identities(actor, conversion, source).await?);
-                actor.ddl(&batch.join("; ")).await?;
-                state::note(actor, &work.settings.schema, &noted).await?;
-                halt::at("convert.switch");
-                Ok(())
-            })
-            .await;
-        match outcome {
-            Ok(()) => Ok(Try::Done(noted)),
-            // The log was too long for a short stop, or the lock was not free.
-            Err(Trouble::Stopped) => Ok(Try::Again),
-            Err(error) if error.contends() => Ok(Try::Again),
-            Err(error) => Err(error),
-        }
+    let noted = Conversion { state: step::SWITCHED.to_owned(), undo: act.undo, ..conversion.clone() };
+    let link = forth(work, conversion, source);
+    let place = async || {
+        let mut batch = identities(actor, conversion, source).await?;
+        batch.extend(act.statements.iter().cloned());
+        actor.ddl(&batch.join("; ")).await?;
+        state::note(actor, &work.settings.schema, &noted).await?;
+        halt::at("convert.switch");
+        Ok(())
     };
-    let mut pause = PAUSE_FIRST;
-    for _ in 0..TRIES {
-        match attempt().await? {
-            Try::Done(noted) => {
-                *conversion = noted;
-                return Ok(true);
-            }
-            Try::Emptied => return Ok(false),
-            Try::Again => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_LAST);
-            }
-        }
+    let done = meet(work, actor, &link, &place).await?;
+    if done {
+        *conversion = noted;
     }
-    Err(unfit(format!(
-        "{} was never free for the switch: a transaction that uses it stays open. End it, and give the same command \
-         again",
-        source.table
-    )))
-}
-
-/// What one attempt came to.
-enum Try {
-    Done(Conversion),
-    Again,
-    Emptied,
-}
-
-/// Takes what the log still has, under the lock; `false`: there is too much of it.
-pub(super) async fn drained(actor: &Actor, link: &Link<'_>) -> Result<bool, Trouble> {
-    for _ in 0..ROUNDS {
-        match link.round(actor).await? {
-            Round::Took(0) => return Ok(true),
-            Round::Took(_) => {}
-            Round::Emptied => return Ok(false),
-        }
-    }
-    Ok(link.backlog(actor).await? == 0)
+    Ok(done)
 }
 
 /// What the switch does, and what undoes it.

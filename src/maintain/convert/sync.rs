@@ -61,28 +61,66 @@ impl Link<'_> {
                 columns.join(", ")
             ))
             .await?;
-        let (aliases, key) = (names.join(", "), self.key());
+        self.write_function(actor, false).await
+    }
+
+    /// The function that the triggers call. It logs changed keys, and with `direct` carries each change to the second
+    /// table in the same transaction too, so that every snapshot sees the same rows in both. What it cannot carry, it
+    /// leaves to the log: the application's statement never fails by it.
+    pub(super) async fn write_function(&self, actor: &Actor, direct: bool) -> Result<(), Trouble> {
+        let log = self.log.sql();
+        let aliases: Vec<String> = (1..=self.keys().len()).map(|at| format!("k{at}")).collect();
+        let (aliases, key) = (aliases.join(", "), self.key());
         let values = |row: &str| {
             let columns: Vec<String> =
                 self.keys().iter().map(|column| format!("{row}.{}", name(&column.name))).collect();
             columns.join(", ")
         };
         let (new, old) = (values("NEW"), values("OLD"));
+        let (put, take) = match direct {
+            true => (self.put(), self.take()),
+            false => (String::new(), String::new()),
+        };
+        let tried = |statements: &str| match direct {
+            true => format!("BEGIN {statements} EXCEPTION WHEN OTHERS THEN NULL; END; "),
+            false => String::new(),
+        };
         // It runs with the rights of pgweir's user, whoever writes; nobody's operators stand in for PostgreSQL's own.
         let body = format!(
-            "BEGIN IF TG_OP = 'INSERT' THEN INSERT INTO {log} ({aliases}) VALUES ({new}); \
+            "BEGIN IF TG_OP = 'INSERT' THEN INSERT INTO {log} ({aliases}) VALUES ({new}); {} \
              ELSIF TG_OP = 'UPDATE' THEN INSERT INTO {log} (was, {aliases}) VALUES (OLD.{key}, {old}); \
-             IF ROW({new}) IS DISTINCT FROM ROW({old}) THEN INSERT INTO {log} ({aliases}) VALUES ({new}); END IF; \
-             ELSIF TG_OP = 'DELETE' THEN INSERT INTO {log} (was, {aliases}) VALUES (OLD.{key}, {old}); \
-             ELSE INSERT INTO {log} (emptied) VALUES (true); END IF; RETURN NULL; END"
+             IF ROW({new}) IS DISTINCT FROM ROW({old}) THEN INSERT INTO {log} ({aliases}) VALUES ({new}); END IF; {} \
+             ELSIF TG_OP = 'DELETE' THEN INSERT INTO {log} (was, {aliases}) VALUES (OLD.{key}, {old}); {} \
+             ELSE INSERT INTO {log} (emptied) VALUES (true); END IF; RETURN NULL; END",
+            tried(&put),
+            tried(&format!("{take}{put}")),
+            tried(&take)
         );
         actor
             .ddl(&format!(
-                "CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog \
-                 AS $pgweir${body}$pgweir$",
+                "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+                 SET search_path = pg_catalog AS $pgweir${body}$pgweir$",
                 self.function()
             ))
             .await
+    }
+
+    fn put(&self) -> String {
+        let values: Vec<String> =
+            self.source.columns.iter().map(|column| format!("NEW.{}", name(column))).collect();
+        format!(
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT DO NOTHING; ",
+            self.to.sql(),
+            list(&self.source.columns),
+            values.join(", ")
+        )
+    }
+
+    fn take(&self) -> String {
+        let mut found: Vec<String> =
+            self.keys().iter().map(|column| format!("t.{0} = OLD.{0}", name(&column.name))).collect();
+        found.extend(self.partitioned.then(|| format!("t.{0} = OLD.{0}", self.key())));
+        format!("DELETE FROM {} t WHERE {}; ", self.to.sql(), found.join(" AND "))
     }
 
     /// Statements that make the triggers.
@@ -154,7 +192,7 @@ impl Link<'_> {
         Ok(Round::Took(i64::try_from(rows.len()).unwrap_or(i64::MAX)))
     }
 
-    async fn emptied(&self, actor: &Actor) -> Result<Option<i64>, Trouble> {
+    pub(super) async fn emptied(&self, actor: &Actor) -> Result<Option<i64>, Trouble> {
         actor.value(&format!("SELECT max(seq) FROM {} WHERE emptied", self.log.sql()), &[]).await
     }
 
@@ -230,9 +268,40 @@ impl Link<'_> {
         actor.value(query, &[&self.to.sql(), &self.conversion.rule.column]).await
     }
 
-    /// Entries that wait.
-    pub(super) async fn backlog(&self, actor: &Actor) -> Result<i64, Trouble> {
-        actor.value(&format!("SELECT count(*) FROM {}", self.log.sql()), &[]).await
+    /// Whether the rows of an entry `l` of the log are the same in both tables.
+    fn same(&self) -> String {
+        let rows = |table: &TableName| {
+            let equal =
+                |(at, column): (usize, &KeyColumn)| format!("t.{} = l.k{}", name(&column.name), at + 1);
+            let equal: Vec<String> = self.keys().iter().enumerate().map(equal).collect();
+            let columns: Vec<String> =
+                self.source.columns.iter().map(|column| format!("t.{}", name(column))).collect();
+            format!(
+                "(SELECT array_agg(ROW({0})::text ORDER BY ROW({0})::text) FROM {1} t WHERE {2})",
+                columns.join(", "),
+                table.sql(),
+                equal.join(" AND ")
+            )
+        };
+        format!("l.emptied IS NULL AND {} IS NOT DISTINCT FROM {}", rows(&self.from), rows(&self.to))
+    }
+
+    /// Forgets entries whose rows are the same in both tables already; how many it looked at.
+    pub(super) async fn prune(&self, actor: &Actor) -> Result<i64, Trouble> {
+        let log = self.log.sql();
+        let statement = format!(
+            "WITH seen AS (SELECT l.seq, {} AS same FROM (SELECT * FROM {log} ORDER BY seq LIMIT {ROUND}) l), \
+             gone AS (DELETE FROM {log} d USING seen WHERE d.seq = seen.seq AND seen.same RETURNING d.seq) \
+             SELECT count(*) FROM gone",
+            self.same()
+        );
+        actor.value(&statement, &[]).await
+    }
+
+    /// Whether the log has an entry whose rows differ.
+    pub(super) async fn differs(&self, actor: &Actor) -> Result<bool, Trouble> {
+        let query = format!("SELECT EXISTS (SELECT FROM {} l WHERE NOT ({}))", self.log.sql(), self.same());
+        actor.value(&query, &[]).await
     }
 
     /// A condition on rows `r` that have no entry in the log.

@@ -1,21 +1,15 @@
 //! The ends of a conversion: finished, with the old table gone; reverted, with the old table back in its place
 //! and every change carried to it; cancelled, before anything was switched.
 
-use std::time::Duration;
-
-use super::fill::{self, forth};
+use super::fill::forth;
+use super::meet::meet;
 use super::source::Source;
 use super::state::{self, Conversion, step};
-use super::switch::{DROP, back, drained, sequences_back};
+use super::switch::{DROP, back, sequences_back};
 use crate::maintain::actor::Actor;
 use crate::maintain::desk::Work;
 use crate::maintain::sql::name;
 use crate::maintain::{Trouble, halt, unfit};
-
-/// How often the way back is tried.
-const TRIES: u32 = 150;
-
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Drops the old table and what kept it in step.
 pub(super) async fn finish(
@@ -84,41 +78,25 @@ pub(super) async fn revert(
     statements.push(format!("ALTER TABLE {} RENAME TO {}", old.sql(), name(&table.name)));
     statements.extend(parts.pop().unwrap_or_default());
     let noted = Conversion { state: step::REVERTED.to_owned(), ..conversion.clone() };
-    for _ in 0..TRIES {
-        fill::catch_up(work, actor, &link).await?;
-        let outcome = actor
-            .transaction(&async || {
-                actor.run("SET LOCAL lock_timeout = 200").await?;
-                actor.run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql())).await?;
-                if !drained(actor, &link).await? {
-                    return Err(Trouble::Stopped);
-                }
-                let sequences = sequences_back(actor, source).await?;
-                let mut batch = statements.clone();
-                batch.push(format!("DROP TABLE {}", shadow.sql()));
-                batch.extend(sequences);
-                batch.extend(after.clone());
-                batch.extend(link.remove());
-                batch.extend(forth(work, conversion, source).remove());
-                actor.ddl(&batch.join("; ")).await?;
-                state::note(actor, &work.settings.schema, &noted).await?;
-                halt::at("convert.revert");
-                Ok(())
-            })
-            .await;
-        match outcome {
-            Ok(()) => {
-                validate(actor, conversion).await?;
-                *conversion = noted;
-                return Ok(());
-            }
-            Err(error) if error.contends() || matches!(error, Trouble::Stopped) => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(error) => return Err(error),
-        }
+    let place = async || {
+        let sequences = sequences_back(actor, source).await?;
+        let mut batch = statements.clone();
+        batch.push(format!("DROP TABLE {}", shadow.sql()));
+        batch.extend(sequences);
+        batch.extend(after.iter().cloned());
+        batch.extend(link.remove());
+        batch.extend(forth(work, conversion, source).remove());
+        actor.ddl(&batch.join("; ")).await?;
+        state::note(actor, &work.settings.schema, &noted).await?;
+        halt::at("convert.revert");
+        Ok(())
+    };
+    if !meet(work, actor, &link, &place).await? {
+        return Err(unfit(format!("{table} was emptied just now, and so is the old table; try again")));
     }
-    Err(unfit(format!("{table} was never free: a transaction that uses it stays open")))
+    validate(actor, conversion).await?;
+    *conversion = noted;
+    Ok(())
 }
 
 /// Foreign keys that came back hold for the rows that were there too.

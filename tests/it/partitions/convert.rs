@@ -182,6 +182,7 @@ fn a_crash_at_any_step_is_gone_on_from() {
         "index",
         "indexed",
         "verified",
+        "direct",
         "switch",
         "switched",
         "validate",
