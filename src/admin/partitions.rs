@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::api::{Failure, failure};
 use super::state::Shared;
-use crate::maintain::desk::Request;
+use crate::maintain::request::Request;
 use crate::observe::partitions::{Job, TableView};
 
 /// How long an answer waits for the end of a command. Clients give up after 30 s.

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use super::actor::Actor;
 use super::book::{self, Book, Entry};
-use super::desk::Work;
 use super::export::{self, Subject};
 use super::settings::Archive;
 use super::sql::name;
 use super::tally::{self, Tally, tally};
 use super::tree::{Leaf, Tree};
+use super::work::Work;
 use super::{TableName, Trouble, halt, partition, unfit};
 
 /// Ends of an archive's way.

@@ -7,17 +7,13 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Deserialize;
 use tokio::sync::{Notify, mpsc};
 
-use super::actor::{Actor, Audit};
-use super::bound::Kind;
-use super::period::Interval;
-use super::{MaintenanceSettings, TableName, TableRule, Trouble, convert, unfit, upkeep};
-use crate::observe::counters::Registry;
-use crate::observe::partitions::{Board, Job, Progress, TableView};
+use super::request::{Action, Request, conversion, works};
+use super::work::{Means, Work};
+use super::{TableName, TableRule, Trouble, convert, unfit, upkeep};
+use crate::observe::partitions::{Board, Job};
 use crate::observe::process::now_s;
-use crate::probe::{ProbeError, Target};
 
 /// How often it looks whether a table is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -27,95 +23,6 @@ const COMMANDS_MAX: usize = 64;
 
 /// A clock that jumps by more than this changes what is due.
 const JUMP: Duration = Duration::from_secs(60);
-
-/// What the room needs of the process around it.
-pub trait Means: Send + Sync {
-    /// The rules of now; each entry names its database.
-    fn rules(&self) -> (MaintenanceSettings, Vec<TableRule>);
-
-    /// How to reach a database by the name that clients use. `None` of user: whoever asks pgweir's own questions.
-    ///
-    /// # Errors
-    /// It is not known, or no user has a password.
-    fn target(&self, database: &str, user: Option<&str>) -> Result<Target, ProbeError>;
-
-    /// The only database of the settings, if there is one.
-    fn only_database(&self) -> Option<String>;
-
-    fn audit(&self) -> Arc<dyn Audit>;
-
-    fn registry(&self) -> &Registry;
-}
-
-/// What may be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Look after one table of the rules, or all of them.
-    Maintain,
-    /// Take one partition out, to where the rule says.
-    Archive,
-    /// Bring one back.
-    Restore,
-    /// Turn a plain table into a partitioned one, or go on with that.
-    Convert,
-    /// Drop the old table of a conversion.
-    Finish,
-    /// Put the old table of a conversion back.
-    Revert,
-    /// Remove what a conversion has made, before it switched.
-    Cancel,
-}
-
-impl Action {
-    fn word(self) -> &'static str {
-        match self {
-            Action::Maintain => "maintain",
-            Action::Archive => "archive",
-            Action::Restore => "restore",
-            Action::Convert => "convert",
-            Action::Finish => "finish",
-            Action::Revert => "revert",
-            Action::Cancel => "cancel",
-        }
-    }
-}
-
-/// A command.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Request {
-    pub action: Action,
-    /// As clients name it. Default: the only one.
-    #[serde(default)]
-    pub database: Option<String>,
-    /// `schema.name`. Default: every table of the rules, where that makes sense.
-    #[serde(default)]
-    pub table: Option<String>,
-    /// The partition to archive or to restore.
-    #[serde(default)]
-    pub partition: Option<String>,
-    /// Of a table that is not in the rules: the column that it is to be divided by, and how.
-    #[serde(default)]
-    pub column: Option<String>,
-    #[serde(default)]
-    pub interval: Option<String>,
-    #[serde(default)]
-    pub time_zone: Option<String>,
-    #[serde(default)]
-    pub premake: Option<u32>,
-    #[serde(default)]
-    pub format: Option<String>,
-    /// Who acts. Default: whoever asks pgweir's own questions.
-    #[serde(default)]
-    pub user: Option<String>,
-    /// Rows a second that a conversion copies at most.
-    #[serde(default)]
-    pub rate: Option<u32>,
-    /// Say what would be done, and do nothing.
-    #[serde(default)]
-    pub dry_run: bool,
-}
 
 /// Where commands are left.
 pub struct Desk {
@@ -155,56 +62,6 @@ impl Desk {
         self.ending.notify_one();
     }
 }
-
-/// One table, a connection to be made, and whom to tell.
-#[derive(Clone)]
-pub(super) struct Work {
-    means: Arc<dyn Means>,
-    pub(super) settings: MaintenanceSettings,
-    pub(super) database: String,
-    pub(super) rule: TableRule,
-    /// `None`: nobody waits for it.
-    job: Option<u64>,
-}
-
-impl Work {
-    pub(super) async fn actor(&self) -> Result<Actor, Trouble> {
-        let target = self.means.target(&self.database, self.rule.user.as_deref())?;
-        Actor::connect(target, &self.database, &self.settings, self.means.audit()).await
-    }
-
-    pub(super) fn board(&self) -> &Board {
-        &self.means.registry().partitions
-    }
-
-    /// A line for whoever asked, and for the log.
-    pub(super) fn say(&self, line: String) {
-        match self.job {
-            Some(id) => self.board().tell(id, |job| job.lines.push(line)),
-            None => tracing::info!(database = self.database, table = %self.rule.table, "{line}"),
-        }
-    }
-
-    pub(super) fn registry(&self) -> &Registry {
-        self.means.registry()
-    }
-
-    /// The same for another rule.
-    pub(super) fn with(&self, rule: TableRule) -> Work {
-        Work { rule, ..self.clone() }
-    }
-
-    pub(super) fn progress(&self, progress: Progress) {
-        if let Some(id) = self.job {
-            self.board().tell(id, |job| job.progress = Some(progress));
-        }
-    }
-
-    pub(super) fn view(&self, change: impl FnOnce(&mut TableView)) {
-        self.board().update(&self.database, &self.rule.table.to_string(), change);
-    }
-}
-
 /// Works until the desk is told to end. Runs within a `LocalSet`.
 pub async fn run(means: Arc<dyn Means>, desk: &Desk) {
     let commands = desk.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -361,101 +218,4 @@ async fn obey(means: &Arc<dyn Means>, id: u64, request: &Request) -> Result<(), 
             }
         }
     }
-}
-
-/// The tables of the rules that a command means.
-fn works(means: &Arc<dyn Means>, id: u64, request: &Request) -> Result<Vec<Work>, Trouble> {
-    let (settings, rules) = means.rules();
-    let table = table(request)?;
-    let meant = |rule: &&TableRule| {
-        request.database.as_ref().is_none_or(|database| rule.database.as_ref() == Some(database))
-            && table.as_ref().is_none_or(|table| *table == rule.table)
-    };
-    let mut works = Vec::new();
-    for rule in rules.iter().filter(meant) {
-        let database = rule.database.clone().ok_or_else(|| {
-            unfit(format!("{}: name its `database` in the rules, there are several", rule.table))
-        })?;
-        let (means, settings, rule) = (means.clone(), settings.clone(), rule.clone());
-        works.push(Work { means, settings, database, rule, job: Some(id) });
-    }
-    if works.is_empty() {
-        return Err(unfit(match table {
-            Some(table) => format!("{table} is not in the section `partitions` of the rules"),
-            None => "the section `partitions` of the rules names no such table".to_owned(),
-        }));
-    }
-    Ok(works)
-}
-
-/// The table that a conversion is about: of the rules, or as the command describes it.
-fn conversion(means: &Arc<dyn Means>, id: u64, request: &Request) -> Result<Work, Trouble> {
-    let (settings, rules) = means.rules();
-    let table = table(request)?.ok_or_else(|| unfit("name the table, as schema.name"))?;
-    let named = |rule: &&TableRule| {
-        rule.table == table
-            && request.database.as_ref().is_none_or(|database| rule.database.as_ref() == Some(database))
-    };
-    let known = rules.iter().find(named).cloned();
-    let database = request.database.clone().or_else(|| known.as_ref()?.database.clone());
-    let database = database.or_else(|| means.only_database());
-    let database = database.ok_or_else(|| unfit("name the database, there are several"))?;
-    let format = match request.format.as_deref() {
-        None => None,
-        Some(word) => Some(format(word).ok_or_else(|| unfit(format!("there is no format {word}")))?),
-    };
-    let rule = match (known, &request.column) {
-        (Some(rule), None) => rule,
-        (Some(rule), Some(column)) if *column == rule.column && request.interval.is_none() => rule,
-        (Some(_), Some(_)) => {
-            return Err(unfit(format!("{table} is in the rules already; give no column and interval")));
-        }
-        (None, column) => TableRule {
-            database: Some(database.clone()),
-            user: request.user.clone(),
-            table,
-            // A command about a conversion that is under way needs none: the book has it.
-            column: column.clone().unwrap_or_default(),
-            interval: interval(request.interval.as_deref())?,
-            premake: request.premake.unwrap_or(3),
-            time_zone: request.time_zone.clone().unwrap_or_else(|| "UTC".to_owned()),
-            format,
-            retention: None,
-            route: true,
-        },
-    };
-    Ok(Work { means: means.clone(), settings, database, rule, job: Some(id) })
-}
-
-fn table(request: &Request) -> Result<Option<TableName>, Trouble> {
-    let wrong = |text: &String| unfit(format!("{text} is not the name of a table, as schema.name"));
-    let read = |text: &String| TableName::parse(text).ok_or_else(|| wrong(text));
-    request.table.as_ref().map(read).transpose()
-}
-
-/// What a format of the rules means; `None`: no such one.
-pub fn format(word: &str) -> Option<Kind> {
-    let unit = |unit_ns| Some(Kind::Epoch { unit_ns });
-    match word {
-        "epoch_s" => unit(1_000_000_000),
-        "epoch_ms" => unit(1_000_000),
-        "epoch_us" => unit(1_000),
-        "epoch_ns" => unit(1),
-        "uuidv7" => Some(Kind::UuidV7),
-        "ulid" => Some(Kind::Ulid),
-        _ => None,
-    }
-}
-
-/// The word of a format; `None`: the type of the column says it.
-pub(super) fn format_word(kind: Kind) -> Option<&'static str> {
-    let words = ["epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "uuidv7", "ulid"];
-    words.into_iter().find(|word| format(word) == Some(kind))
-}
-
-/// An interval as a command writes it.
-pub(super) fn interval(text: Option<&str>) -> Result<Interval, Trouble> {
-    let text = text.unwrap_or("month");
-    let read = Interval::parse(text).and_then(|interval| interval.divides().map(|()| interval));
-    read.map_err(|reason| unfit(format!("--interval {text}: {reason}")))
 }

@@ -16,11 +16,13 @@ mod halt;
 pub mod layout;
 mod partition;
 pub mod period;
+pub mod request;
 pub mod settings;
 mod sql;
 mod tally;
 mod tree;
 mod upkeep;
+pub mod work;
 
 use crate::probe::ProbeError;
 

@@ -4,9 +4,9 @@
 
 use super::actor::Actor;
 use super::book::{Book, Entry};
-use super::desk::Work;
 use super::layout::{self, Piece, Range};
 use super::tree::{self, Now, Tree};
+use super::work::Work;
 use super::{Trouble, archive, civil, halt, partition, unfit};
 use crate::observe::partitions::{Partition, TableView};
 use crate::observe::process::now_s;

@@ -12,7 +12,7 @@ use crate::config::human::Human;
 use crate::config::resolve::Context;
 use crate::maintain::period::{FORM, Interval};
 use crate::maintain::settings::{Archive, Retention};
-use crate::maintain::{MaintenanceSettings, TableName, TableRule, desk};
+use crate::maintain::{MaintenanceSettings, TableName, TableRule, request};
 
 /// How pgweir acts on the databases by itself. Every act is audited.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -249,7 +249,7 @@ fn rule(context: &mut Context<'_>, at: usize, entry: &PartitionedTable) -> Table
         interval: entry.interval.0,
         premake: entry.premake,
         time_zone: entry.time_zone.clone(),
-        format: entry.format.and_then(|format| desk::format(format.word())),
+        format: entry.format.and_then(|format| request::format(format.word())),
         retention,
         route: entry.route == Switch::On,
     }

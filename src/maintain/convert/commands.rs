@@ -5,7 +5,7 @@ use super::state::{self, Conversion, step};
 use super::sync::Round;
 use super::{fill, plan, switch, undo};
 use crate::maintain::actor::Actor;
-use crate::maintain::desk::Work;
+use crate::maintain::work::Work;
 use crate::maintain::{TableName, Trouble, halt, partition, unfit};
 
 /// Turns the table of the rule into a partitioned one, or goes on with it.
@@ -50,7 +50,7 @@ pub(in crate::maintain) async fn convert(
                 table: source.table.clone(),
                 oid: source.oid,
                 rule: work.rule.clone(),
-                format: work.rule.format.and_then(crate::maintain::desk::format_word).map(str::to_owned),
+                format: work.rule.format.and_then(crate::maintain::request::format_word).map(str::to_owned),
                 state: step::PLANNED.to_owned(),
                 position: None,
                 filled: 0,

@@ -8,9 +8,9 @@ use super::source::Source;
 use super::state::{self, Conversion, step};
 use super::sync::{Link, ROUND, Round};
 use crate::maintain::actor::{Actor, get};
-use crate::maintain::desk::Work;
 use crate::maintain::sql::{list, literal, name};
 use crate::maintain::tally::tally;
+use crate::maintain::work::Work;
 use crate::maintain::{TableName, Trouble, halt, partition, tree, unfit};
 use crate::observe::partitions::Progress;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::fill;
 use super::sync::{Link, ROUND, Round};
 use crate::maintain::actor::{Actor, get};
-use crate::maintain::desk::Work;
+use crate::maintain::work::Work;
 use crate::maintain::{Trouble, halt, unfit};
 
 /// How long a lock is waited for with the application's statements behind it.

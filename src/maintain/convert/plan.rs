@@ -3,8 +3,8 @@
 
 use super::source::Source;
 use crate::maintain::actor::Actor;
-use crate::maintain::desk::Work;
 use crate::maintain::layout::{self, Piece, Range};
+use crate::maintain::work::Work;
 use crate::maintain::{Trouble, civil, tree, unfit};
 use crate::sql::class::Class;
 use crate::sql::facts::Facts;

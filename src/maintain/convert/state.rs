@@ -5,7 +5,7 @@ use crate::maintain::actor::{Actor, get};
 use crate::maintain::book;
 use crate::maintain::period::Interval;
 use crate::maintain::sql::{joined, qualified};
-use crate::maintain::{TableName, TableRule, Trouble, desk, unfit};
+use crate::maintain::{TableName, TableRule, Trouble, request, unfit};
 
 /// The table's columns. A new version adds columns and changes none.
 const CONVERSIONS: &str = "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
@@ -118,7 +118,7 @@ pub(super) async fn newest(
         interval: Interval::parse(&period).map_err(unfit)?,
         premake: u32::try_from(get::<i32>(row, 5)?).unwrap_or_default(),
         time_zone: get(row, 4)?,
-        format: format.as_deref().and_then(desk::format),
+        format: format.as_deref().and_then(request::format),
         retention: None,
         route: true,
     };

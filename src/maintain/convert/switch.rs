@@ -7,8 +7,8 @@ use super::source::Source;
 use super::state::{self, Conversion, step};
 use super::sync::Link;
 use crate::maintain::actor::{Actor, get};
-use crate::maintain::desk::Work;
 use crate::maintain::sql::{joined, literal, name, qualified};
+use crate::maintain::work::Work;
 use crate::maintain::{TableName, Trouble, halt, partition, unfit};
 
 /// Between the statements of `undo` that come before the shadow is dropped and those that come after.

@@ -7,8 +7,8 @@ use super::source::Source;
 use super::state::{self, Conversion, step};
 use super::switch::{DROP, back, sequences_back};
 use crate::maintain::actor::Actor;
-use crate::maintain::desk::Work;
 use crate::maintain::sql::name;
+use crate::maintain::work::Work;
 use crate::maintain::{Trouble, halt, unfit};
 
 /// Drops the old table and what kept it in step.
