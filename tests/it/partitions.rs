@@ -2,6 +2,7 @@
 
 mod archive;
 mod convert;
+mod measure;
 mod upkeep;
 mod writers;
 

@@ -2,8 +2,8 @@
 //! carries a serial number; at the end each row is compared.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,14 @@ use crate::cluster::connect;
 /// What a row should be: the serial number of its last write, and its moment in microseconds.
 type Rows = BTreeMap<i64, (i64, i64)>;
 
+/// When each write began, and how long it took.
+type Times = Arc<Mutex<Vec<(Instant, Duration)>>>;
+
 /// Writers at work on a table `t (id, owner int, serial bigint, at timestamptz)`.
 pub struct Writers {
     stop: Arc<AtomicBool>,
     writes: Arc<AtomicU64>,
+    times: Times,
     threads: Vec<JoinHandle<(i32, Rows, Duration)>>,
 }
 
@@ -26,21 +30,33 @@ impl Writers {
     /// isolation REPEATABLE READ.
     pub fn start(urls: &[String]) -> Writers {
         let (stop, writes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let times = Times::default();
         let spawn = |(at, url): (usize, &String)| {
             let (stop, writes, url) = (stop.clone(), writes.clone(), url.clone());
+            let times = times.clone();
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(write(at as i32 + 1, &url, &stop, &writes))
+                runtime.block_on(write(at as i32 + 1, &url, &stop, &writes, &times))
             })
         };
         let threads = urls.iter().enumerate().map(spawn).collect();
-        Writers { stop, writes, threads }
+        Writers { stop, writes, times, threads }
     }
 
     /// Waits until so many more writes are done.
     pub fn more(&self, count: u64) {
         let from = self.writes.load(Ordering::Relaxed);
         crate::support::wait_for("writes go on", || self.writes.load(Ordering::Relaxed) >= from + count);
+    }
+
+    /// The 99th percentile and the longest of the writes that began in this time.
+    pub fn p99(&self, from: Instant, until: Instant) -> (Duration, Duration) {
+        let times = self.times.lock().unwrap();
+        let within = times.iter().filter(|(begun, _)| (from..until).contains(begun));
+        let mut took: Vec<Duration> = within.map(|(_, took)| *took).collect();
+        took.sort_unstable();
+        let at = |part: usize| took.get(took.len() * part / 100).copied().unwrap_or_default();
+        (at(99), took.last().copied().unwrap_or_default())
     }
 
     /// Ends them; what each one's rows should be, and the longest time that a statement took.
@@ -71,7 +87,13 @@ pub fn compare(url: &str, known: &[(i32, Rows)]) {
     });
 }
 
-async fn write(owner: i32, url: &str, stop: &AtomicBool, writes: &AtomicU64) -> (i32, Rows, Duration) {
+async fn write(
+    owner: i32,
+    url: &str,
+    stop: &AtomicBool,
+    writes: &AtomicU64,
+    times: &Times,
+) -> (i32, Rows, Duration) {
     let client = connect(url).await;
     let insert = client
         .prepare(
@@ -126,7 +148,9 @@ async fn write(owner: i32, url: &str, stop: &AtomicBool, writes: &AtomicU64) -> 
         if snapshot {
             client.batch_execute("COMMIT").await.unwrap();
         }
-        longest = longest.max(begun.elapsed());
+        let took = begun.elapsed();
+        longest = longest.max(took);
+        times.lock().unwrap().push((begun, took));
         writes.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
