@@ -1,6 +1,7 @@
 //! A connection that may change the schema: every change is audited before it is sent, waits for locks only
 //! briefly, and steps back and tries again when somebody holds one. Must not know what is changed.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,13 @@ pub trait Audit: Send + Sync {
 
     /// `Err` holds the server's message.
     fn ended(&self, id: u64, act: Act<'_>, outcome: Result<(), &str>);
+}
+
+/// A change that is written down and not sent yet; see [`Actor::withdraw`].
+pub struct Announced {
+    id: u64,
+    statement: String,
+    sent: Cell<bool>,
 }
 
 /// What these connections are called in `pg_stat_activity`.
@@ -137,14 +145,35 @@ impl Actor {
 
     /// Changes the schema by one statement, within the transaction that is open or by itself.
     pub async fn ddl(&self, statement: &str) -> Result<(), Trouble> {
-        let act = Act { database: &self.database, statement };
+        let announced = self.announce(statement.to_owned())?;
+        self.announced(&announced).await
+    }
+
+    /// Writes a change down that is sent later, so that nobody waits for the disk while a lock is held.
+    pub fn announce(&self, statement: String) -> Result<Announced, Trouble> {
+        let act = Act { database: &self.database, statement: &statement };
         let id = self.audit.begins(act).map_err(Trouble::Unaudited)?;
-        let outcome = self.client.batch_execute(statement).await.map_err(Trouble::from);
+        Ok(Announced { id, statement, sent: Cell::new(false) })
+    }
+
+    /// Sends it.
+    pub async fn announced(&self, announced: &Announced) -> Result<(), Trouble> {
+        let (id, act) = (announced.id, Act { database: &self.database, statement: &announced.statement });
+        announced.sent.set(true);
+        let outcome = self.client.batch_execute(&announced.statement).await.map_err(Trouble::from);
         match &outcome {
             Ok(()) => self.audit.ended(id, act, Ok(())),
             Err(error) => self.audit.ended(id, act, Err(&error.to_string())),
         }
         outcome
+    }
+
+    /// Writes down that it was not sent after all, if so.
+    pub fn withdraw(&self, announced: &Announced) {
+        if !announced.sent.get() {
+            let act = Act { database: &self.database, statement: &announced.statement };
+            self.audit.ended(announced.id, act, Err("not sent: the lock was not free"));
+        }
     }
 
     /// One statement that cannot be in a transaction, tried until its locks are free.

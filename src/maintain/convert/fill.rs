@@ -162,7 +162,7 @@ async fn batch(
     let (columns, keys) = (list(&source.columns), list(&keys));
     let statement = format!(
         "WITH batch AS MATERIALIZED (SELECT {columns} FROM {} WHERE {condition} ORDER BY {keys} LIMIT {BATCH}), \
-         put AS (INSERT INTO {} ({columns}) SELECT {columns} FROM batch ON CONFLICT DO NOTHING) \
+         put AS (INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM batch ON CONFLICT DO NOTHING) \
          SELECT ARRAY[{}], (SELECT count(*) FROM batch) FROM batch ORDER BY {} LIMIT 1",
         source.table.sql(),
         conversion.shadow().sql(),

@@ -26,14 +26,24 @@ const PAUSE_LAST: Duration = Duration::from_secs(5);
 /// How long old transactions are waited for. Nobody is held up by it.
 const OLD_MAX: Duration = Duration::from_secs(600);
 
-/// Does the act under the lock when both tables are the same to everybody. `false`: the first table was
-/// emptied meanwhile.
+/// What is done under the lock.
+pub(super) struct Act<'a> {
+    /// Questions that change no schema, such as `setval`.
+    pub(super) before: &'a [String],
+    /// Statements that do.
+    pub(super) statements: &'a str,
+}
+
+/// Does the act under the lock when both tables are the same to everybody, and `noted` in the same transaction.
+/// `false`: the first table was emptied meanwhile.
 pub(super) async fn meet(
     work: &Work,
     actor: &Actor,
     link: &Link<'_>,
-    act: &impl AsyncFn() -> Result<(), Trouble>,
+    act: &Act<'_>,
+    noted: &impl AsyncFn() -> Result<(), Trouble>,
 ) -> Result<bool, Trouble> {
+    let Act { before, statements } = act;
     // A crash may have left it carrying changes, which must not be while the log is applied.
     actor.atomically(async || link.write_function(actor, false).await).await?;
     if !carry(work, actor, link).await? {
@@ -57,14 +67,27 @@ pub(super) async fn meet(
                 return Ok(false);
             }
         }
+        // On the disk of the audit log before anybody waits.
+        let announced = actor.announce((*statements).to_owned())?;
+        let begun = Instant::now();
         let outcome = locked(actor, link, "ACCESS EXCLUSIVE", async || {
             if link.differs(actor).await? {
                 return Err(Trouble::Stopped);
             }
-            act().await
+            for query in *before {
+                actor.rows(query, &[]).await?;
+            }
+            actor.announced(&announced).await?;
+            noted().await
         });
-        match outcome.await {
-            Ok(()) => return Ok(true),
+        let outcome = outcome.await;
+        actor.withdraw(&announced);
+        match outcome {
+            Ok(()) => {
+                let ms = begun.elapsed().as_millis();
+                work.say(format!("{} was held for {ms} ms, the wait for its lock included", link.from));
+                return Ok(true);
+            }
             Err(error) if error.contends() || matches!(error, Trouble::Stopped) => {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_LAST);
@@ -105,17 +128,20 @@ async fn carry(work: &Work, actor: &Actor, link: &Link<'_>) -> Result<bool, Trou
         if fill::catch_up(work, actor, link).await? == Round::Emptied {
             return Ok(false);
         }
+        let direct = actor.announce(link.function_text(true))?;
         let outcome = locked(actor, link, "SHARE ROW EXCLUSIVE", async || {
             for _ in 0..ROUNDS {
                 match link.round(actor).await? {
-                    Round::Took(0) => return link.write_function(actor, true).await,
+                    Round::Took(0) => return actor.announced(&direct).await,
                     Round::Took(_) => {}
                     Round::Emptied => return Err(Trouble::Stopped),
                 }
             }
             Err(Trouble::Stopped)
         });
-        match outcome.await {
+        let outcome = outcome.await;
+        actor.withdraw(&direct);
+        match outcome {
             Ok(()) => return Ok(true),
             // A row without a partition gets it in the next round, which is not under a lock.
             Err(error) if error.contends() || error.sqlstate() == Some("23514") => {}

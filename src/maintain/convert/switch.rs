@@ -2,7 +2,7 @@
 //! one transaction that is tried until its lock is free for a moment. What undoes it is noted in it.
 
 use super::fill::forth;
-use super::meet::meet;
+use super::meet::{Act, meet};
 use super::source::Source;
 use super::state::{self, Conversion, step};
 use super::sync::Link;
@@ -38,18 +38,18 @@ pub(super) async fn switch(
         // The function is for the name, which is the shadow's by the time it fires.
         actor.atomically(async || reverse.prepare(actor).await).await?;
     }
-    let act = statements(actor, work, conversion, source).await?;
-    let noted = Conversion { state: step::SWITCHED.to_owned(), undo: act.undo, ..conversion.clone() };
+    let (renames, before) = identities(actor, conversion, source).await?;
+    let Plan { statements, undo } = statements(actor, work, conversion, source).await?;
+    let batch: Vec<String> = renames.into_iter().chain(statements).collect();
+    let noted = Conversion { state: step::SWITCHED.to_owned(), undo, ..conversion.clone() };
     let link = forth(work, conversion, source);
-    let place = async || {
-        let mut batch = identities(actor, conversion, source).await?;
-        batch.extend(act.statements.iter().cloned());
-        actor.ddl(&batch.join("; ")).await?;
+    let note = async || {
         state::note(actor, &work.settings.schema, &noted).await?;
         halt::at("convert.switch");
         Ok(())
     };
-    let done = meet(work, actor, &link, &place).await?;
+    let act = Act { before: &before, statements: &batch.join("; ") };
+    let done = meet(work, actor, &link, &act, &note).await?;
     if done {
         *conversion = noted;
     }
@@ -57,7 +57,7 @@ pub(super) async fn switch(
 }
 
 /// What the switch does, and what undoes it.
-struct Act {
+struct Plan {
     statements: Vec<String>,
     undo: Vec<String>,
 }
@@ -67,7 +67,7 @@ async fn statements(
     work: &Work,
     conversion: &Conversion,
     source: &Source,
-) -> Result<Act, Trouble> {
+) -> Result<Plan, Trouble> {
     let (table, shadow, old) = (&conversion.table, conversion.shadow(), conversion.old());
     let forward = forth(work, conversion, source);
     let mut statements = forward.without_triggers();
@@ -106,7 +106,7 @@ async fn statements(
     statements.extend(back(work, conversion, source).triggers());
     before.push(DROP.to_owned());
     before.extend(after);
-    Ok(Act { statements, undo: before })
+    Ok(Plan { statements, undo: before })
 }
 
 /// What a thing of the old table is called while it stands aside.
@@ -150,31 +150,41 @@ const SEQUENCE: &str = "SELECT s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s
     FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE s.seqrelid = to_regclass($1)";
 
-/// Identity columns go on where the old ones are, under the lock that keeps them from moving. These come first in
-/// the batch, while the shadow still has its name.
-async fn identities(actor: &Actor, conversion: &Conversion, source: &Source) -> Result<Vec<String>, Trouble> {
-    let mut statements = Vec::new();
+/// Identity columns of the shadow, made beforehand: what gives their sequences the names of the old ones, and what sets
+/// them to where those are, under the lock that keeps them from moving.
+async fn identities(
+    actor: &Actor,
+    conversion: &Conversion,
+    source: &Source,
+) -> Result<(Vec<String>, Vec<String>), Trouble> {
+    let (mut renames, mut questions) = (Vec::new(), Vec::new());
+    let shadow = conversion.shadow();
     for (column, kind, sequence) in &source.identities {
         let rows = actor.rows(SEQUENCE, &[sequence]).await?;
         let row = rows.first().ok_or_else(|| unfit(format!("the sequence {sequence} is gone")))?;
         let (step, least, most, cache): (i64, i64, i64, i64) =
             (get(row, 0)?, get(row, 1)?, get(row, 2)?, get(row, 3)?);
         let (schema, plain): (String, String) = (get(row, 5)?, get(row, 6)?);
-        let next = format!(
-            "SELECT CASE WHEN is_called THEN last_value + {step} ELSE last_value END FROM {sequence}"
-        );
-        let next: i64 = actor.value(&next, &[]).await?;
         let cycle = if get::<bool>(row, 4)? { " CYCLE" } else { "" };
-        statements.push(format!("ALTER SEQUENCE {sequence} RENAME TO {}", name(&aside(&plain))));
-        statements.push(format!(
-            "ALTER TABLE {} ALTER COLUMN {} ADD GENERATED {kind} AS IDENTITY (SEQUENCE NAME {} START WITH {next} INCREMENT BY \
-             {step} MINVALUE {least} MAXVALUE {most} CACHE {cache}{cycle})",
-            conversion.shadow().sql(),
-            name(column),
-            qualified(&schema, &plain)
+        let new = TableName::new(&schema, &joined(&plain, "_pgweir_new"));
+        if partition::oid(actor, &new).await?.is_none() {
+            let add = format!(
+                "ALTER TABLE {} ALTER COLUMN {} ADD GENERATED {kind} AS IDENTITY (SEQUENCE NAME {} \
+                 INCREMENT BY {step} MINVALUE {least} MAXVALUE {most} CACHE {cache}{cycle})",
+                shadow.sql(),
+                name(column),
+                new.sql()
+            );
+            actor.ddl_alone(&add).await?;
+        }
+        questions.push(format!(
+            "SELECT setval({}::regclass, last_value, is_called) FROM {sequence}",
+            literal(&new.sql())
         ));
+        renames.push(format!("ALTER SEQUENCE {sequence} RENAME TO {}", name(&aside(&plain))));
+        renames.push(format!("ALTER SEQUENCE {} RENAME TO {}", new.sql(), name(&plain)));
     }
-    Ok(statements)
+    Ok((renames, questions))
 }
 
 /// After the switch: foreign keys hold for every row and for the table as a whole, and the planner knows the rows.
@@ -231,9 +241,12 @@ fn foreign_keys(conversion: &Conversion) -> Vec<(String, String)> {
     conversion.undo.iter().filter_map(read).collect()
 }
 
-/// Carries the sequences of identity columns back, and their names.
-pub(super) async fn sequences_back(actor: &Actor, source: &Source) -> Result<Vec<String>, Trouble> {
-    let mut statements = Vec::new();
+/// What gives the sequences of identity columns their names back, and what sets them to where the new ones are.
+pub(super) async fn sequences_back(
+    actor: &Actor,
+    source: &Source,
+) -> Result<(Vec<String>, Vec<String>), Trouble> {
+    let (mut renames, mut questions) = (Vec::new(), Vec::new());
     for (_, _, sequence) in &source.identities {
         let rows = actor.rows(SEQUENCE, &[sequence]).await?;
         let row = rows.first().ok_or_else(|| unfit(format!("the sequence {sequence} is gone")))?;
@@ -242,13 +255,11 @@ pub(super) async fn sequences_back(actor: &Actor, source: &Source) -> Result<Vec
             continue;
         };
         let new = qualified(&schema, plain);
-        actor
-            .rows(
-                &format!("SELECT setval({}::regclass, last_value, is_called) FROM {new}", literal(sequence)),
-                &[],
-            )
-            .await?;
-        statements.push(format!("ALTER SEQUENCE {sequence} RENAME TO {}", name(plain)));
+        questions.push(format!(
+            "SELECT setval({}::regclass, last_value, is_called) FROM {new}",
+            literal(sequence)
+        ));
+        renames.push(format!("ALTER SEQUENCE {sequence} RENAME TO {}", name(plain)));
     }
-    Ok(statements)
+    Ok((renames, questions))
 }

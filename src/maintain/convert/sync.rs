@@ -68,6 +68,11 @@ impl Link<'_> {
     /// table in the same transaction too, so that every snapshot sees the same rows in both. What it cannot carry, it
     /// leaves to the log: the application's statement never fails by it.
     pub(super) async fn write_function(&self, actor: &Actor, direct: bool) -> Result<(), Trouble> {
+        actor.ddl(&self.function_text(direct)).await
+    }
+
+    /// The statement that makes the function.
+    pub(super) fn function_text(&self, direct: bool) -> String {
         let log = self.log.sql();
         let aliases: Vec<String> = (1..=self.keys().len()).map(|at| format!("k{at}")).collect();
         let (aliases, key) = (aliases.join(", "), self.key());
@@ -96,13 +101,11 @@ impl Link<'_> {
             tried(&format!("{take}{put}")),
             tried(&take)
         );
-        actor
-            .ddl(&format!(
-                "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
-                 SET search_path = pg_catalog AS $pgweir${body}$pgweir$",
-                self.function()
-            ))
-            .await
+        format!(
+            "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+             SET search_path = pg_catalog AS $pgweir${body}$pgweir$",
+            self.function()
+        )
     }
 
     fn put(&self) -> String {

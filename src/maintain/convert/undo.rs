@@ -2,7 +2,7 @@
 //! and every change carried to it; cancelled, before anything was switched.
 
 use super::fill::forth;
-use super::meet::meet;
+use super::meet::{Act, meet};
 use super::source::Source;
 use super::state::{self, Conversion, step};
 use super::switch::{DROP, back, sequences_back};
@@ -78,20 +78,19 @@ pub(super) async fn revert(
     statements.push(format!("ALTER TABLE {} RENAME TO {}", old.sql(), name(&table.name)));
     statements.extend(parts.pop().unwrap_or_default());
     let noted = Conversion { state: step::REVERTED.to_owned(), ..conversion.clone() };
-    let place = async || {
-        let sequences = sequences_back(actor, source).await?;
-        let mut batch = statements.clone();
-        batch.push(format!("DROP TABLE {}", shadow.sql()));
-        batch.extend(sequences);
-        batch.extend(after.iter().cloned());
-        batch.extend(link.remove());
-        batch.extend(forth(work, conversion, source).remove());
-        actor.ddl(&batch.join("; ")).await?;
+    let (sequences, before) = sequences_back(actor, source).await?;
+    statements.push(format!("DROP TABLE {}", shadow.sql()));
+    statements.extend(sequences);
+    statements.extend(after);
+    statements.extend(link.remove());
+    statements.extend(forth(work, conversion, source).remove());
+    let note = async || {
         state::note(actor, &work.settings.schema, &noted).await?;
         halt::at("convert.revert");
         Ok(())
     };
-    if !meet(work, actor, &link, &place).await? {
+    let act = Act { before: &before, statements: &statements.join("; ") };
+    if !meet(work, actor, &link, &act, &note).await? {
         return Err(unfit(format!("{table} was emptied just now, and so is the old table; try again")));
     }
     validate(actor, conversion).await?;
