@@ -7,7 +7,7 @@ use super::book::{Book, Entry};
 use super::layout::{self, Piece, Range};
 use super::tree::{self, Now, Tree};
 use super::work::Work;
-use super::{Trouble, archive, civil, halt, partition, unfit};
+use super::{Trouble, archive, civil, convert, halt, partition, unfit};
 use crate::observe::partitions::{Partition, TableView};
 use crate::observe::process::now_s;
 
@@ -34,7 +34,9 @@ pub(super) async fn table(work: &Work, dry_run: bool) -> Result<(), Trouble> {
         tree = tree::read(&actor, &work.rule).await?;
     }
     if !dry_run {
-        archive::go_on(work, &actor, &tree).await?;
+        if !convert::is_open(work, &actor).await? {
+            archive::go_on(work, &actor, &tree).await?;
+        }
         tree = tree::read(&actor, &work.rule).await?;
     }
     let outlook = outlook(work, &actor, &tree).await?;
@@ -145,6 +147,9 @@ async fn retire(
     let (Some(retention), Some(cutoff)) = (&work.rule.retention, outlook.cutoff) else {
         return Ok(());
     };
+    if convert::is_open(work, actor).await? {
+        return Ok(());
+    }
     let stays = archive::stays(work, actor, tree).await?;
     let ranges = tree.ranges();
     for range in layout::expired(&ranges, cutoff) {
@@ -280,6 +285,12 @@ async fn held(work: &Work, actor: &Actor, dry_run: bool) -> Result<Tree, Trouble
     let tree = tree::read(actor, &work.rule).await?;
     if !dry_run && !actor.hold(tree.oid).await? {
         return Err(Trouble::Busy(tree.table.to_string()));
+    }
+    if convert::is_open(work, actor).await? {
+        return Err(unfit(format!(
+            "the conversion of {} is not over: finish or revert it first",
+            tree.table
+        )));
     }
     Ok(tree)
 }

@@ -70,8 +70,8 @@ impl Means for Shop {
 
     fn only_database(&self) -> Option<String> {
         let live = self.hub.live();
-        let mut names = live.settings.databases.keys();
-        names.next().filter(|name| *name != "*" && names.next().is_none()).cloned()
+        let mut names = live.settings.databases.keys().filter(|name| *name != "*");
+        names.next().filter(|_| names.next().is_none()).cloned()
     }
 
     fn audit(&self) -> Arc<dyn Audit> {

@@ -288,7 +288,7 @@ pub(super) fn names(rules: &Rules, users: &[&str], databases: &[&str]) -> Vec<Wr
                 let message = "the database is not listed in pgweir.yaml";
                 wrong.push((path("database"), message, database.to_owned(), false));
             }
-            None if databases.len() != 1 || databases.contains(&"*") => {
+            None if databases.iter().filter(|name| **name != "*").count() != 1 => {
                 let message =
                     "pgweir.yaml does not list exactly one database by name: say by `database` which one";
                 wrong.push((path("table"), message, String::new(), false));

@@ -217,6 +217,13 @@ pub(in crate::maintain) async fn cancel(work: &Work) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Whether a conversion of the table is under way, or could still be reverted. Partitions neither leave nor come back
+/// then, because the other table would not know.
+pub(in crate::maintain) async fn is_open(work: &Work, actor: &Actor) -> Result<bool, Trouble> {
+    let known = state::newest(actor, &work.settings.schema, &work.rule.table).await?;
+    Ok(known.is_some_and(|conversion| !conversion.is_over()))
+}
+
 /// By schedule: goes on with a conversion that a crash has ended, and keeps an old table in step.
 pub(in crate::maintain) async fn sync_back(work: &Work) -> Result<(), Trouble> {
     let actor = work.actor().await?;

@@ -16,4 +16,4 @@ mod switch;
 mod sync;
 mod undo;
 
-pub(super) use commands::{cancel, convert, finish, revert, sync_back};
+pub(super) use commands::{cancel, convert, finish, is_open, revert, sync_back};

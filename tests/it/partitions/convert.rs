@@ -239,6 +239,8 @@ fn a_server_that_is_killed_is_gone_on_with() {
     let text = done(&weir, &["maintain"]);
     assert!(text.contains("a conversion of public.t is under way: logged"), "{text}");
     assert_eq!(ask(&app, TALLY), tally);
+    let early = refused(&weir, &["archive", "t", "t_2025_10"]);
+    assert!(early.contains("is not over"), "{early}");
     assert_eq!(ask(&app, "SELECT relkind::text FROM pg_class WHERE relname = 't'"), "p");
     done(&weir, &["finish", "t"]);
     assert_eq!(done(&weir, &["maintain"]), "nothing to do\n");
