@@ -93,6 +93,8 @@ impl Actor {
             ("IntervalStyle", "postgres".to_owned()),
             ("bytea_output", "hex".to_owned()),
             ("extra_float_digits", "1".to_owned()),
+            // Compiling a plan over many partitions takes seconds, some of which would be under a lock.
+            ("jit", "off".to_owned()),
             // Policies must not hide rows from a copy: an error is better.
             ("row_security", "off".to_owned()),
         ];

@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(sql(Kind::Date), "'2026-03-01'");
         assert_eq!(sql(Kind::Epoch { unit_ns: 1_000_000_000 }), "'1772323200'");
         assert_eq!(sql(Kind::UuidV7), "'019ca6b1-dc00-0000-0000-000000000000'");
-        assert_eq!(sql(Kind::Ulid), "'01KJKAEH000000000000000000'");
+        assert_eq!(sql(Kind::Ulid), "'01KJKB3Q000000000000000000'");
     }
 
     #[test]

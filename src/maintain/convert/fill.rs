@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::plan;
 use super::source::Source;
 use super::state::{self, Conversion, step};
-use super::sync::{Link, ROUND, Round};
+use super::sync::{FEW, Link, Round};
 use crate::maintain::actor::{Actor, get};
 use crate::maintain::sql::{list, literal, name};
 use crate::maintain::tally::tally;
@@ -206,7 +206,7 @@ pub(super) async fn round(work: &Work, actor: &Actor, link: &Link<'_>) -> Result
 pub(super) async fn catch_up(work: &Work, actor: &Actor, link: &Link<'_>) -> Result<Round, Trouble> {
     loop {
         match round(work, actor, link).await? {
-            Round::Took(taken) if taken >= ROUND / 2 => {}
+            Round::Took(taken) if taken >= FEW => {}
             outcome => return Ok(outcome),
         }
     }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::fill;
-use super::sync::{Link, ROUND, Round};
+use super::sync::{BY_INDEX, FEW, Link, Round};
 use crate::maintain::actor::{Actor, get};
 use crate::maintain::work::Work;
 use crate::maintain::{Trouble, halt, unfit};
@@ -114,7 +114,7 @@ async fn locked<T>(
 ) -> Result<T, Trouble> {
     actor
         .transaction(&async || {
-            actor.run(&format!("SET LOCAL lock_timeout = {}", LOCK.as_millis())).await?;
+            actor.run(&format!("SET LOCAL lock_timeout = {}; {BY_INDEX}", LOCK.as_millis())).await?;
             actor.run(&format!("LOCK TABLE {} IN {mode} MODE", link.from.sql())).await?;
             work().await
         })
@@ -165,11 +165,15 @@ enum Even {
 /// rows for which there was no partition.
 async fn even(actor: &Actor, link: &Link<'_>) -> Result<Even, Trouble> {
     // Writers go on meanwhile, so a little is always left.
-    while link.prune(actor).await? >= ROUND / 2 {}
+    while actor.transaction(&async || prune(actor, link).await).await? >= FEW {}
     if link.emptied(actor).await?.is_some() {
         return Ok(Even::Emptied);
     }
-    if !link.differs(actor).await? {
+    let differs = async || {
+        actor.run(BY_INDEX).await?;
+        link.differs(actor).await
+    };
+    if !actor.transaction(&differs).await? {
         return Ok(Even::Yes);
     }
     let corrected = locked(actor, link, "SHARE ROW EXCLUSIVE", async || {
@@ -180,6 +184,11 @@ async fn even(actor: &Actor, link: &Link<'_>) -> Result<Even, Trouble> {
         Err(error) if error.contends() => Ok(Even::Corrected),
         outcome => outcome.map(|()| Even::Corrected),
     }
+}
+
+async fn prune(actor: &Actor, link: &Link<'_>) -> Result<i64, Trouble> {
+    actor.run(BY_INDEX).await?;
+    link.prune(actor).await
 }
 
 const RUNNING: &str = "SELECT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \

@@ -10,6 +10,14 @@ use crate::maintain::{TableName, Trouble};
 /// Keys of one round. A round takes some ten milliseconds.
 pub(super) const ROUND: i64 = 2_000;
 
+/// With fewer entries left than this it is worth to take a lock; what comes meanwhile is taken under it.
+pub(super) const FEW: i64 = 100;
+
+/// A few keys are looked for in large tables that nobody has analysed: by their indexes, whatever the planner thinks. A
+/// hash over all partitions would take seconds, some of them under a lock. For the transaction that is open.
+pub(super) const BY_INDEX: &str =
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
 /// From where to where changes are carried.
 pub(super) struct Link<'a> {
     pub(super) conversion: &'a Conversion,
@@ -168,6 +176,7 @@ impl Link<'_> {
 
     /// Takes the oldest entries of the log and brings their rows in step, within the transaction that is open.
     pub(super) async fn round(&self, actor: &Actor) -> Result<Round, Trouble> {
+        actor.run(BY_INDEX).await?;
         let log = self.log.sql();
         if let Some(seq) = self.emptied(actor).await? {
             actor.write(&format!("DELETE FROM {log} WHERE seq <= $1"), &[&seq]).await?;
