@@ -56,7 +56,7 @@ fn a_conversion() {
     let rate = rows() as f64 / took.as_secs_f64();
     let held = text.lines().filter(|line| line.contains("was held"));
     held.for_each(|line| println!("{line}"));
-    let fill = text.lines().filter(|line| line.starts_with("fill: ")).next_back().unwrap_or_default();
+    let fill = text.lines().rfind(|line| line.starts_with("fill: ")).unwrap_or_default();
     println!("{} rows in {took:?}, all steps: {rate:.0} rows/s; {fill}", rows());
     done(&weir, &["finish", "t"]);
     let (known, _, writes) = writers.end();
