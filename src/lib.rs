@@ -11,7 +11,7 @@
 //! 4. `session`: one client's conversation, without sockets or clocks (pure);
 //!    `advise`: which indexes would serve the statements (pure);
 //!    `probe`: pgweir's own questions to the database.
-//! 5. `maintain`: advice for a real database, and acting on it.
+//! 5. `maintain`: advice for a real database, and acting on it, under rules, audited.
 //! 6. `config`: pgweir.yaml, gathered from the rooms' own settings; `admin`: the HTTP surface.
 //! 7. `proxy`: the shell that moves bytes.
 //! 8. `demo`: a throw-away PostgreSQL, sample data, the tour.

@@ -41,7 +41,7 @@ const NEIGHBOURS: [(&str, &str, &str); 6] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 17] = [
+const PURE: [&str; 22] = [
     "src/advise/",
     "src/catalog/",
     "src/error.rs",
@@ -52,6 +52,13 @@ const PURE: [&str; 17] = [
     "src/coalesce/",
     "src/route/",
     "src/session/",
+    "src/maintain/bound.rs",
+    "src/maintain/cell.rs",
+    "src/maintain/civil.rs",
+    "src/maintain/layout.rs",
+    "src/maintain/period.rs",
+    "src/maintain/settings.rs",
+    "src/maintain/sql.rs",
     "src/pool/baggage.rs",
     "src/pool/memory.rs",
     "src/pool/routing.rs",
@@ -86,7 +93,7 @@ const IMPURE_STD: [&str; 13] = [
 ];
 
 /// External crates, by the name in the code, and the rooms that may name them.
-const CRATES: [(&str, &[&str]); 39] = [
+const CRATES: [(&str, &[&str]); 40] = [
     ("axum", &["admin"]),
     ("base64", &["admin", "auth", "cli"]),
     ("bytes", &["probe", "wire"]),
@@ -103,6 +110,7 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("libc", &["demo", "net", "observe", "proxy"]),
     ("md5", &["auth"]),
     ("memchr", &["pool", "sql", "wire"]),
+    ("parquet", &["maintain"]),
     ("pgwire", &["wire"]),
     ("prometheus", &["observe"]),
     ("rand", &["admin", "cli", "demo", "pool", "proxy"]),
@@ -112,17 +120,17 @@ const CRATES: [(&str, &[&str]); 39] = [
     ("serde", &["admin", "advise", "catalog", "coalesce", "config", "maintain", "observe", "sql"]),
     ("serde_json", &["admin", "cli", "config", "maintain", "observe", "probe"]),
     ("serde_yaml", &["config"]),
-    ("sha2", &["admin", "auth", "cli", "tls"]),
+    ("sha2", &["admin", "auth", "cli", "maintain", "tls"]),
     ("socket2", &["pool", "proxy"]),
     ("sqlparser", &["sql"]),
     ("stringprep", &["auth"]),
     ("strsim", &["config"]),
     ("subtle", &["admin", "auth"]),
-    ("thiserror", &["auth", "pool", "probe", "tls"]),
+    ("thiserror", &["auth", "maintain", "pool", "probe", "tls"]),
     ("tokio", &["admin", "cli", "demo", "maintain", "net", "pool", "probe", "proxy"]),
-    ("tokio_postgres", &["demo", "probe"]),
+    ("tokio_postgres", &["demo", "maintain", "probe"]),
     ("tokio_rustls", &["admin", "net", "pool", "proxy"]),
-    ("tracing", &["admin", "demo", "observe", "pool", "probe", "proxy"]),
+    ("tracing", &["admin", "demo", "maintain", "observe", "pool", "probe", "proxy"]),
     ("tracing_subscriber", &["observe"]),
     ("ureq", &["cli"]),
     ("x509_parser", &["tls"]),

@@ -15,7 +15,8 @@ use super::catalog::catalog;
 use super::coalescing::coalescing;
 use super::eligibility::eligibility;
 use super::guard;
-use super::indexes::{act, indexes};
+use super::indexes::{act as act_on_index, indexes};
+use super::partitions::{act, partitions};
 use super::queries::{nplus1, queries};
 use super::state::Shared;
 use crate::observe::metrics;
@@ -38,7 +39,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/database/nplus1", get(nplus1))
         .route("/api/database/coalescing", get(coalescing))
         .route("/api/database/indexes", get(indexes))
-        .route("/api/database/indexes/{id}/{act}", post(act))
+        .route("/api/database/indexes/{id}/{act}", post(act_on_index))
+        .route("/api/database/partitions", get(partitions).post(act))
         .route("/api/reload", post(reload))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

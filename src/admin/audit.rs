@@ -21,6 +21,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Bytes of a path that a line repeats.
 const WHAT_MAX: usize = 200;
 
+/// Bytes of a statement that a line repeats. A statement that makes a partition has some hundreds.
+const STATEMENT_MAX: usize = 16 * 1024;
+
 /// One line. `who` is `None` when no known token was presented.
 pub(super) struct Entry<'a> {
     /// Joins the lines of one act: `started` and then `done` or `failed`.
@@ -31,6 +34,8 @@ pub(super) struct Entry<'a> {
     pub(super) what: &'a str,
     pub(super) result: Outcome,
     pub(super) reason: Option<&'a str>,
+    /// What is sent to a database, where that is what is audited.
+    pub(super) statement: Option<&'a str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,6 +57,8 @@ struct Line<'a> {
     result: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement: Option<&'a str>,
     /// Denied attempts that were not written since the line before.
     #[serde(skip_serializing_if = "is_zero")]
     left_out: u64,
@@ -138,21 +145,26 @@ fn write_to_log(line: &str, result: Outcome) -> Result<(), String> {
 }
 
 fn line(entry: &Entry<'_>, left_out: u64, now: SystemTime) -> Result<String, String> {
-    let mut end = entry.what.len().min(WHAT_MAX);
-    while !entry.what.is_char_boundary(end) {
-        end -= 1;
-    }
     let line = Line {
         time: rfc3339(now),
         id: format!("{}-{}", std::process::id(), entry.id),
         who: entry.who.map(|known| Who { token: &known.name, role: known.role }),
         from: &entry.from,
-        what: &entry.what[..end],
+        what: cut(entry.what, WHAT_MAX),
         result: entry.result,
         reason: entry.reason,
+        statement: entry.statement.map(|statement| cut(statement, STATEMENT_MAX)),
         left_out,
     };
     serde_json::to_string(&line).map_err(|error| format!("the audit line: {error}"))
+}
+
+fn cut(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 struct LogFile {

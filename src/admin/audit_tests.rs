@@ -13,6 +13,7 @@ fn entry<'a>(result: Outcome, who: Option<&'a Known>, what: &'a str) -> Entry<'a
         what,
         result,
         reason: (result == Outcome::Denied).then_some("because"),
+        statement: None,
     }
 }
 

@@ -215,6 +215,7 @@ impl Caller {
             what: &self.what,
             result,
             reason,
+            statement: None,
         })
     }
 }

@@ -8,9 +8,11 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
+use crate::maintain::desk::Desk;
 use crate::maintain::index::Outcome;
 
 mod access;
+mod acts;
 mod api;
 mod audit;
 mod catalog;
@@ -18,12 +20,14 @@ mod coalescing;
 mod eligibility;
 mod guard;
 mod indexes;
+mod partitions;
 mod queries;
 mod serve;
 mod state;
 mod throttle;
 pub mod token;
 
+pub use acts::Auditor;
 pub use serve::{AdminHandle, start};
 
 /// Where the HTTP surface listens and whom it serves.
@@ -151,6 +155,10 @@ pub trait Fabric: Send + Sync + 'static {
     fn advice(&self, fresh: bool, budget_bytes: Option<u64>) -> Answer<'_, Result<Advices, String>>;
     /// Begins to build what was suggested under this id, or to take it away.
     fn act_on_index(&self, id: &str, what: IndexAct) -> Result<(), String>;
+    /// Where acts on the databases are asked for; `None`: nowhere.
+    fn maintenance(&self) -> Option<&Desk> {
+        None
+    }
 }
 
 #[cfg(test)]

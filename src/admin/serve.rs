@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::acts::Auditor;
 use super::guard::Peer;
 use super::state::{Live, Shared};
 use super::{AdminSettings, Fabric, api};
@@ -80,6 +81,11 @@ impl AdminHandle {
     /// Where it listens; the port is the real one also when the settings said 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Writes down what pgweir does to the databases by itself.
+    pub fn auditor(&self) -> Auditor {
+        Auditor::new(self.shared.clone())
     }
 
     /// Takes new tokens, certificate and audit log without closing anything. `Err`: the old ones stay. Another

@@ -61,17 +61,18 @@ impl Ask {
         read(&base, request.call())
     }
 
-    /// POSTs to `path`, without a body, and returns the answer.
+    /// POSTs a command and returns the answer.
     ///
     /// # Errors
     /// A sentence that says what is wrong and what to do.
-    pub fn post(&self, path: &str) -> Result<serde_json::Value, String> {
+    pub fn post(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value, String> {
         let base = self.base();
-        let mut request = self.agent()?.post(format!("{base}{path}"));
+        let mut request =
+            self.agent()?.post(format!("{base}{path}")).header("content-type", "application/json");
         if let Some(token) = self.token()? {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        read(&base, request.send_empty())
+        read(&base, request.send(body.to_string()))
     }
 
     fn base(&self) -> String {
@@ -127,6 +128,13 @@ fn read(
         return Ok(value);
     }
     let said = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    if let Some(lines) = value["lines"].as_array() {
+        // What a command said before it failed.
+        let mut lines: Vec<&str> = lines.iter().filter_map(serde_json::Value::as_str).collect();
+        let error = said("error");
+        lines.push(&error);
+        return Err(lines.join("\n"));
+    }
     Err(format!("{base} refused ({status}): {}; {}", said("error"), said("hint")))
 }
 

@@ -76,7 +76,7 @@ impl Indexes {
 
 /// Begins it, and watches until it has ended.
 fn act(ask: &Ask, id: &str, what: &str) -> Result<String, String> {
-    ask.post(&format!("/api/database/indexes/{id}/{what}"))?;
+    ask.post(&format!("/api/database/indexes/{id}/{what}"), &serde_json::json!({}))?;
     let mut told = String::new();
     loop {
         std::thread::sleep(PAUSE);

@@ -4,6 +4,7 @@ mod advise;
 mod ask;
 mod explain;
 mod indexes;
+mod partitions;
 mod report;
 mod token;
 
@@ -61,6 +62,8 @@ enum Command {
     Advise(advise::Advise),
     #[command(subcommand)]
     Indexes(indexes::Indexes),
+    #[command(subcommand)]
+    Partitions(partitions::Partitions),
     /// Make tokens for the HTTP API.
     #[command(subcommand)]
     Token(Token),
@@ -204,6 +207,7 @@ pub fn main() -> ExitCode {
         Command::Advise(advise) => outcome(advise.run().and_then(|text| print(&text))),
         Command::Indexes(indexes) => outcome(indexes.run().and_then(|text| print(&text))),
         Command::Explain(explain) => outcome(explain.run().and_then(|text| print(&text))),
+        Command::Partitions(partitions) => outcome(partitions.run(print)),
         Command::Token(Token::Create { role, name }) => {
             outcome(token::create(role, name).and_then(|text| print(&text)))
         }
@@ -350,6 +354,12 @@ mod tests {
             "indexes drop ix-1234abcd --json",
             "indexes history",
             "advise --log slow.jsonl --database-url postgres://h/d",
+            "partitions list --json",
+            "partitions archive public.a a_2020 --dry-run",
+            "partitions restore public.a a_2020",
+            "partitions convert public.a --column at --interval month --dry-run",
+            "partitions revert public.a",
+            "partitions maintain --table public.a --dry-run",
             "token create --role operator",
             "token create --role viewer --name ci",
         ] {

@@ -48,6 +48,8 @@ pub fn explain_changes(old: &Settings, new: &Settings) -> Vec<String> {
         ("nplus1", old.rules.nplus1 != new.rules.nplus1),
         ("coalesce", old.rules.coalesce != new.rules.coalesce),
         ("indexes", old.rules.indexes != new.rules.indexes),
+        ("partitions", old.rules.partitions != new.rules.partitions),
+        ("maintenance", old.rules.maintenance != new.rules.maintenance),
     ];
     let differing = sections.iter().filter(|(_, differs)| *differs);
     lines.extend(differing.map(|(name, _)| format!("rules, {name}: changed")));

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::human::{Human, Size, Workers};
 use super::mistake::{Mistake, nearest};
+use super::rules::Span;
 use super::yaml::{Key, Node, Position, Value};
 
 /// The mistakes found so far in one file.
@@ -63,6 +64,7 @@ impl<'a> Checker<'a> {
     fn value(&mut self, schema: &'a Json, node: &'a Node, place: Position) -> Option<Json> {
         let own_form = schema.get("$ref").and_then(|name| match name.as_str()? {
             "#/$defs/Duration" => Some((|text| Human::parse(text).map(drop)) as OwnForm),
+            "#/$defs/Interval" => Some((|text| Span::parse(text).map(drop)) as OwnForm),
             "#/$defs/Size" => Some((|text| Size::parse(text).map(drop)) as OwnForm),
             "#/$defs/Workers" => Some((|text| Workers::parse(text).map(drop)) as OwnForm),
             _ => None,

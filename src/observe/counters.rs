@@ -11,6 +11,7 @@ use super::facts::Book;
 use super::fences::Fences;
 use super::findings::Findings;
 use super::ledger::{Entry, Key, Ledger};
+use super::partitions::Board;
 use super::slow_log::SlowLog;
 use super::state;
 
@@ -195,6 +196,8 @@ pub struct Registry {
     pub slow_log: SlowLog,
     /// How keeping ledger and findings goes.
     pub state: state::Counts,
+    /// Partitioned tables, and the work on them.
+    pub partitions: Board,
 }
 
 impl Default for Registry {
@@ -213,6 +216,7 @@ impl Default for Registry {
             fences: Fences::default(),
             slow_log: SlowLog::default(),
             state: state::Counts::default(),
+            partitions: Board::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! What comes after is added up under `database="(other)", user="(other)"`, so that totals stay true.
 
 mod coalescing;
+mod partitions;
 mod statements;
 
 use std::collections::{BTreeMap, HashMap};
@@ -100,6 +101,7 @@ pub fn render(registry: &Registry) -> String {
     render_process_wide(&mut page, registry);
     statements::render(&mut page, registry);
     coalescing::render(&mut page, registry);
+    partitions::render(&mut page, registry);
     render_process(&mut page, &process::read());
     page.text()
 }

@@ -11,6 +11,7 @@ pub mod latency;
 pub mod ledger;
 pub mod log;
 pub mod metrics;
+pub mod partitions;
 pub mod process;
 pub mod settings;
 pub mod slow_log;

@@ -6,6 +6,7 @@ mod carrier;
 pub mod catalog;
 mod code;
 mod columns;
+pub mod dedicated;
 mod details;
 mod effects;
 pub mod explain;

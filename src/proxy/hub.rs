@@ -108,6 +108,8 @@ pub struct Hub {
     pub advising: advising::Desk,
     /// Indexes that are built on command.
     pub yard: building::Yard,
+    /// Where acts on the databases are asked for.
+    pub maintaining: crate::maintain::desk::Desk,
     pub draining: AtomicBool,
     /// The process' limit of open files.
     descriptors: usize,
@@ -136,6 +138,7 @@ impl Hub {
             routers: routing::Routers::default(),
             advising: advising::Desk::default(),
             yard: building::Yard::default(),
+            maintaining: Default::default(),
             draining: AtomicBool::new(false),
             descriptors: descriptors::raise(),
             turning_away: AtomicUsize::new(0),

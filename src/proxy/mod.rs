@@ -19,6 +19,7 @@ pub mod hub;
 mod keeping;
 pub mod listen;
 pub mod once;
+mod maintaining;
 pub mod opening;
 pub mod probing;
 pub mod prove;

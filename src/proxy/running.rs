@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::hub::{Hub, Live, Mail};
 use super::keeping::{self, Keeper, Word};
 use super::worker::Worker;
-use super::{advising, building, listen, probing, report};
+use super::{advising, building, listen, maintaining, probing, report};
 use crate::admin::{AdminHandle, Advices, Answer, Fabric, IndexAct, PoolView};
 use crate::config::{self, Settings};
+use crate::maintain::desk::Desk;
 use crate::observe::findings::Finding;
 
 /// pgweir at work. Dropping it does not end it; `shutdown` does.
@@ -30,6 +31,7 @@ pub struct Running {
     workers: Vec<JoinHandle<()>>,
     probe: JoinHandle<()>,
     adviser: JoinHandle<()>,
+    maintenance: JoinHandle<()>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
     /// Reads shapes in the background.
@@ -66,7 +68,7 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         admin: OnceLock::new(),
     });
     let handle = crate::admin::start(admin, hub.registry.clone(), reloader.clone())?;
-    let admin = handle.address();
+    let (admin, auditor) = (handle.address(), Arc::new(handle.auditor()));
     // It was empty: nobody else has the reloader yet but the surface that has just started.
     let _ = reloader.admin.set(Mutex::new(Some(handle)));
     let mut listeners = Some((listener, unix));
@@ -79,6 +81,7 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
     }
     let probe = probing::start(hub.clone())?;
     let adviser = advising::start(hub.clone())?;
+    let maintenance = maintaining::start(hub.clone(), auditor)?;
     let parser = crate::observe::facts::start(hub.registry.clone());
     let parser = parser.map_err(|error| format!("cannot start the parser's thread: {error}"))?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
@@ -89,6 +92,7 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         workers,
         probe,
         adviser,
+        maintenance,
         parser,
         keeper,
         _socket: socket,
@@ -171,6 +175,10 @@ impl Running {
             tracing::error!("the parser had panicked");
         }
         self.keeper.finish();
+        self.hub.maintaining.end();
+        if self.maintenance.join().is_err() {
+            tracing::error!("the thread of maintenance had panicked");
+        }
         // What was saved last may have gone to a database.
         self.hub.probing.end();
         if self.probe.join().is_err() {
@@ -391,5 +399,9 @@ impl Fabric for Reloader {
 
     fn act_on_index(&self, id: &str, what: IndexAct) -> Result<(), String> {
         building::order(&self.hub, id, self.hub.advising.suggestion(id), what)
+    }
+
+    fn maintenance(&self) -> Option<&Desk> {
+        Some(&self.hub.maintaining)
     }
 }

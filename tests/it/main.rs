@@ -32,6 +32,7 @@ mod lexer;
 mod login;
 mod nplus1;
 mod operate;
+mod partitions;
 mod pgweir;
 mod probing;
 mod queues;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::coalesce::Coalesce;
 use super::defaults::pgweir_schema;
+use super::partitions::{Maintenance, PartitionedTable};
 use crate::config::human::{Human, Size};
 
 /// The rules of pgweir. A file in the folder of rules has one or more of these sections; each section stands
@@ -24,6 +25,10 @@ pub struct RuleFile {
     pub coalesce: Coalesce,
     /// Index advice.
     pub indexes: Indexes,
+    /// Tables that are divided by time.
+    pub partitions: Vec<PartitionedTable>,
+    /// How pgweir acts on the databases by itself.
+    pub maintenance: Maintenance,
 }
 
 /// What is observed of statements, and where it is kept.

@@ -5,6 +5,7 @@ mod coalesce;
 mod defaults;
 mod indexes;
 mod mirror;
+mod partitions;
 mod resolve;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 pub use self::mirror::RuleFile;
+pub use self::partitions::Span;
 use super::mistake::{Mistake, nearest};
 use super::resolve::Context;
 use super::strict::{self, Report};
@@ -24,6 +26,7 @@ use super::{schema, users};
 use crate::advise::AdviseSettings;
 use crate::coalesce::Thresholds;
 use crate::coalesce::settings::CoalesceSettings;
+use crate::maintain::{MaintenanceSettings, TableRule};
 use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
 use crate::observe::{ObserveSettings, StatePlace};
@@ -42,6 +45,9 @@ pub struct Rules {
     /// Which partitioned tables are left alone.
     pub route: RouteSettings,
     pub indexes: AdviseSettings,
+    /// Tables that are divided by time.
+    pub partitions: Vec<TableRule>,
+    pub maintenance: MaintenanceSettings,
 }
 
 impl Rules {
@@ -180,6 +186,8 @@ impl Reader<'_> {
                 "nplus1" => self.rules.nplus1 = rules.nplus1.clone(),
                 "coalesce" => self.rules.coalesce = rules.coalesce.clone(),
                 "indexes" => self.rules.indexes = rules.indexes.clone(),
+                "partitions" => self.rules.partitions = rules.partitions.clone(),
+                "maintenance" => self.rules.maintenance = rules.maintenance.clone(),
                 _ => continue,
             }
             self.homes.insert(name.to_owned(), path.to_owned());
@@ -211,6 +219,10 @@ pub fn check_names<'a>(
     {
         let message = "the database is not listed in pgweir.yaml";
         add(&["observe", "state", "postgres", "database"], message, database, &databases);
+    }
+    for (path, message, name, of_users) in partitions::names(rules, &users, &databases) {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        add(&path, message, &name, if of_users { &users } else { &databases });
     }
     mistakes
 }

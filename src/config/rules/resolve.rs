@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mirror::{self, RuleFile};
-use super::{NPlusOneSettings, Rules};
+use super::{NPlusOneSettings, Rules, partitions};
 use crate::coalesce::Thresholds;
 use crate::config::human::Human;
 use crate::config::resolve::{Context, size};
@@ -22,8 +22,10 @@ pub fn resolve(file: &RuleFile, context: &mut Context<'_>) -> Rules {
         slow_log: slow_log(context, &file.slow_log),
         nplus1: nplus1(context, &file.nplus1),
         coalesce: super::coalesce::resolve(context, &file.coalesce),
-        route: Default::default(),
+        route: partitions::routes(&file.partitions),
         indexes: super::indexes::resolve(context, &file.indexes),
+        partitions: partitions::tables(context, &file.partitions),
+        maintenance: partitions::maintenance(context, &file.maintenance),
     }
 }
 

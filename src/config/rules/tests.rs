@@ -10,6 +10,8 @@ use crate::coalesce::prefetch::level::Level;
 use crate::coalesce::settings::Insert;
 use crate::config::tests::{SMALL, load_in};
 use crate::config::{rules_schema_text, yaml};
+use crate::maintain::bound::Kind;
+use crate::maintain::settings::Archive;
 use crate::observe::StatePlace;
 use crate::observe::slow_log::settings::{FileSettings, Limit};
 
@@ -36,7 +38,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("slow_logs: {}\n", "a.yaml:1:1: slow_logs: unknown key; did you mean slow_log?"),
     (
         "colour: {}\n",
-        "a.yaml:1:1: colour: unknown key; the keys here are coalesce, indexes, nplus1, observe, slow_log",
+        "a.yaml:1:1: colour: unknown key; the keys here are coalesce, indexes, maintenance, nplus1, observe",
     ),
     ("observe:\n  enable: true\n", "a.yaml:2:3: observe.enable: unknown key; did you mean enabled?"),
     ("observe: {enabled: 1}\n", "a.yaml:1:20: observe.enabled: expected true or false, found a number"),
@@ -125,6 +127,45 @@ const MISTAKES: &[(&str, &str)] = &[
         "a.yaml:1:20: coalesce.insert: expected one of off, merged, grouped, deferred",
     ),
     ("coalesce: {serializable: 1}\n", "a.yaml:1:26: coalesce.serializable: expected true or false"),
+    ("partitions: [{column: at, interval: day}]\n", "a.yaml:1:14: partitions.0: the key table is missing"),
+    (
+        "partitions:\n  - {table: a.b.c, column: at, interval: day}\n",
+        "a.yaml:2:13: partitions.0.table: expected the name of a table",
+    ),
+    (
+        "partitions:\n  - {table: t, column: at, interval: fortnight}\n",
+        "a.yaml:2:38: partitions.0.interval: expected hour, day, week",
+    ),
+    (
+        "partitions:\n  - {table: t, column: at, interval: 5 hours}\n",
+        "a.yaml:2:38: partitions.0.interval: a day must hold a whole number",
+    ),
+    (
+        "partitions:\n  - {table: t, column: at, interval: day, premake: -1}\n",
+        "a.yaml:2:52: partitions.0.premake: expected a whole number from 0 to 1000",
+    ),
+    (
+        "partitions:\n  - {table: t, column: at, interval: day, premke: 1}\n",
+        "a.yaml:2:43: partitions.0.premke: unknown key; did you mean premake?",
+    ),
+    (
+        "partitions:\n  - {table: t, column: at, interval: day, route: yes}\n",
+        "a.yaml:2:50: partitions.0.route: expected one of on, off",
+    ),
+    (
+        "partitions:\n  - {table: t, column: at, interval: day, retention: {keep: 1 year}}\n",
+        "a.yaml:2:43: partitions.0.retention: the key archive is missing",
+    ),
+    (
+        "partitions:\n  - {table: t, column: at, interval: day, retention: {keep: 1 year, archive: {}}}\n",
+        "a.yaml:2:69: partitions.0.retention.archive: expected exactly one of schema",
+    ),
+    (
+        "partitions:\n  - {table: t, column: a, interval: day}\n  - {table: public.t, column: b, interval: day}\n",
+        "a.yaml:3:13: partitions.1.table: the table has an entry already",
+    ),
+    ("maintenance: {every: 0}\n", "a.yaml:1:22: maintenance.every: 0 would"),
+    ("maintenance: {schema: ''}\n", "a.yaml:1:23: maintenance.schema: the name is empty"),
     ("- 1\n", "a.yaml:1:1: expected a mapping"),
     ("observe: {\n", "a.yaml:1:10: "),
 ];
@@ -142,8 +183,8 @@ proptest! {
     /// Values of every kind in every place: never a panic, and never rules beside mistakes.
     #[test]
     fn no_tree_panics(
-        section in "(observe|slow_log|nplus1|coalesce|x)",
-        key in "(state|probe|rules|explain|file|silence|lines_per_minute|over|gap|enabled|shapes|default|tables|insert)",
+        section in "(observe|slow_log|nplus1|coalesce|partitions|maintenance|x)",
+        key in "(state|probe|rules|explain|file|silence|lines_per_minute|over|gap|enabled|shapes|default|tables|insert|every|table)",
         inner in "(file|every|user|path|max_size|mode|shape|table|finding|p99|never|level)",
         value in "(~|1|-1|1\\.5|true|text|''|\\[\\]|\\[~\\]|\\{\\}|\\[\\{shape: 1\\}\\]|\\{a: 1\\}|5s|1MB)",
     ) {
@@ -239,6 +280,27 @@ fn rules_become_the_rooms_settings() {
     assert!(!good("slow_log: {parameters: true, enabled: false}\n").wants_values());
 }
 
+#[test]
+fn tables_become_what_maintenance_obeys() {
+    let rules = good(
+        "partitions:\n  - {table: public.emissions_data, column: recorded_at, interval: month, premake: 3, \
+         time_zone: UTC, retention: {keep: 36 months, archive: {schema: archive}}}\n  \
+         - {table: log, column: id, interval: 2 weeks, format: uuidv7, route: off, database: app, user: me, \
+         retention: {keep: 1 year, archive: {parquet: {path: cold}}}}\nmaintenance: {every: 5s}\n",
+    );
+    let [first, second] = &rules.partitions[..] else { panic!("two") };
+    assert_eq!(
+        (first.table.to_string(), first.premake, first.route),
+        ("public.emissions_data".into(), 3, true)
+    );
+    assert_eq!(first.retention.as_ref().unwrap().archive, Archive::Schema("archive".to_owned()));
+    assert_eq!(second.interval.to_string(), "2 weeks");
+    assert_eq!((second.format, second.route), (Some(Kind::UuidV7), false));
+    let Archive::Parquet(path) = &second.retention.as_ref().unwrap().archive else { panic!("files") };
+    assert!(path.ends_with("cold") && path.is_absolute());
+    assert_eq!(rules.maintenance.every, Duration::from_secs(5));
+}
+
 /// The shipped files, once as they are and once with every commented key in force.
 #[test]
 fn the_shipped_rules_are_the_defaults() {
@@ -282,6 +344,11 @@ fn the_shipped_rules_are_the_defaults() {
         ".rules.*.explain",
         ".silence.*.shape",
         ".silence.*.table",
+        ".archive.tablespace",
+        ".archive.drop",
+        ".partitions.*.format",
+        ".archive.parquet",
+        ".archive.parquet.path",
     ];
     missing.retain(|key| !others.iter().any(|end| key.ends_with(end)));
     assert!(missing.is_empty(), "not in rules/*.yaml: {missing:?}");
@@ -300,15 +367,15 @@ fn the_shipped_schema_is_the_generated_one() {
 #[test]
 fn every_key_is_in_the_handbook() {
     let handbook = include_str!("../../../rules/README.md");
-    for (section, schema) in
-        [
-            ("Observe", "observe"),
-            ("SlowLog", "slow_log"),
-            ("NPlusOne", "nplus1"),
-            ("Coalesce", "coalesce"),
-            ("Indexes", "indexes"),
-        ]
-    {
+    for (section, schema) in [
+        ("Observe", "observe"),
+        ("SlowLog", "slow_log"),
+        ("NPlusOne", "nplus1"),
+        ("Coalesce", "coalesce"),
+        ("Indexes", "indexes"),
+        ("PartitionedTable", "partitions"),
+        ("Maintenance", "maintenance"),
+    ] {
         let keys = schema::rules()["$defs"][section]["properties"].clone();
         for key in keys.as_object().unwrap().keys() {
             assert!(handbook.contains(&format!("`{key}")), "{schema}.{key} is not in rules/README.md");
@@ -342,6 +409,12 @@ fn the_settings_file_brings_its_rules() {
         "{mistakes:?}"
     );
     assert!(mistakes[0].ends_with("did you mean app?"), "{mistakes:?}");
+    write("partitions:\n  - {table: t, column: a, interval: day, user: ap}\n");
+    let mistakes = load_in(folder.path(), &text).unwrap_err();
+    assert!(
+        mistakes[0].starts_with("rules/a.yaml:2:48: partitions.0.user: the user is not listed"),
+        "{mistakes:?}"
+    );
     write("observe:\n  state: {postgres: {database: ap}}\n");
     let mistakes = load_in(folder.path(), &text).unwrap_err();
     let expected = "rules/a.yaml:2:32: observe.state.postgres.database: the database is not listed in \
