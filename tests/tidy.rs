@@ -41,7 +41,7 @@ const NEIGHBOURS: [(&str, &str, &str); 6] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 22] = [
+const PURE: [&str; 24] = [
     "src/advise/",
     "src/catalog/",
     "src/error.rs",

@@ -7,12 +7,14 @@ pub mod effects;
 mod look;
 #[cfg(test)]
 mod look_tests;
+mod types;
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 pub use code::{ArrayType, BODY_MAX, Expression, FunctionName, Hidden, Language};
+pub use types::{Type, TypeKind};
 
 /// Identifies a table, index or type within one database.
 pub type Oid = u32;
@@ -372,32 +374,4 @@ pub struct Function {
     pub body: Option<String>,
     /// It sets parameters while it runs, so that names in it may mean other things.
     pub configured: bool,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Type {
-    pub schema: String,
-    pub name: String,
-    pub kind: TypeKind,
-    /// What a domain is made of.
-    pub base: Option<Oid>,
-    /// What an array holds.
-    pub element: Option<Oid>,
-    /// Of an enum, in order.
-    pub labels: Vec<String>,
-    /// Stands between values of it in the text of an array.
-    pub delimiter: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TypeKind {
-    #[default]
-    Base,
-    Array,
-    Composite,
-    Domain,
-    Enum,
-    Range,
-    Multirange,
 }

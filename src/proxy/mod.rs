@@ -1,8 +1,8 @@
 //! The shell: the only room that moves bytes between clients and servers. `start` builds the rooms and
 //! their threads; `Running` ends them.
 
-mod answers;
 pub mod advising;
+mod answers;
 pub mod books;
 mod borrow;
 pub mod building;
@@ -18,8 +18,8 @@ pub mod greet;
 pub mod hub;
 mod keeping;
 pub mod listen;
-pub mod once;
 mod maintaining;
+pub mod once;
 pub mod opening;
 pub mod probing;
 pub mod prove;

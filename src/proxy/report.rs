@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::control::{Control, State};
+use super::hub::{Hub, Mail};
 use super::worker::Worker;
 use crate::admin::{ClientView, PoolView, ServerView};
 use crate::pool::lend::Pool;
@@ -97,3 +98,20 @@ fn address(address: &ServerAddress) -> String {
         ServerAddress::Unix { directory, port } => format!("{}:{port}", directory.display()),
     }
 }
+
+/// What all workers report of their pools; who does not answer in time is left out.
+pub async fn all(hub: &Hub) -> Vec<PoolView> {
+    let mut pools = Vec::new();
+    for mailbox in &hub.mailboxes {
+        let (answer, letter) = tokio::sync::oneshot::channel();
+        if mailbox.send(Mail::Report(answer)).is_ok()
+            && let Ok(Ok(part)) = tokio::time::timeout(PATIENCE, letter).await
+        {
+            merge(&mut pools, part);
+        }
+    }
+    pools
+}
+
+/// A worker answers between two wake-ups of its sessions.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::hub::{Hub, Live, Mail};
 use super::keeping::{self, Keeper, Word};
@@ -361,24 +361,11 @@ impl Reloader {
         );
         Ok(())
     }
-
-    async fn reports(&self) -> Vec<PoolView> {
-        let mut pools = Vec::new();
-        for mailbox in &self.hub.mailboxes {
-            let (answer, letter) = oneshot::channel();
-            if mailbox.send(Mail::Report(answer)).is_ok()
-                && let Ok(Ok(part)) = tokio::time::timeout(Duration::from_secs(2), letter).await
-            {
-                report::merge(&mut pools, part);
-            }
-        }
-        pools
-    }
 }
 
 impl Fabric for Reloader {
     fn connections(&self) -> Answer<'_, Vec<PoolView>> {
-        Box::pin(self.reports())
+        Box::pin(report::all(&self.hub))
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -307,6 +307,7 @@ fn own_functions_and_settings_turn_it_off() {
         volatility: Volatility::Immutable,
         procedure: false,
         returns_set: false,
+        ..Function::default()
     };
     let shadowed = Router::new(catalog(tables(), vec![own]), &RouteSettings::default());
     assert_eq!(sent_in(&shadowed, "UTC", text), "");

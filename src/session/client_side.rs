@@ -382,10 +382,8 @@ fn lacks_names(frame: Frame<'_>) -> bool {
 }
 
 fn bad_length(bad: wire::BadLength) -> ClientError {
-    ClientError::fatal(
-        "08P01",
-        format!("invalid message length {} of a message of type {}", bad.length, bad.tag),
-    )
+    let message = format!("invalid message length {} of a message of type {}", bad.length, bad.tag);
+    ClientError::fatal("08P01", message)
 }
 
 fn bad_type(tag: u8) -> ClientError {

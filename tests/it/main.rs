@@ -3,9 +3,9 @@
 // A panic is how a test reports; clippy's own exception covers #[test] functions but not their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod advice;
 mod ahead;
 mod anomalies;
-mod advice;
 mod catalog;
 mod cluster;
 mod coalesce;

@@ -9,6 +9,8 @@ mod partitions;
 mod resolve;
 
 #[cfg(test)]
+mod mistakes;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

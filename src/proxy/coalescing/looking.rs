@@ -136,8 +136,7 @@ impl Drive {
             let ask = plan::Ask { child: &plan.child, values: &keys, place: *place, keys_max: KEYS_MAX };
             let mut templates = self.lines.templates.borrow_mut();
             let mut world = World { templates: &mut templates, watch: &self.watch, is_calm: &is_calm };
-            let decision = plan::plan(&mut ahead.session, &ask, &mut world);
-            decision
+            plan::plan(&mut ahead.session, &ask, &mut world)
         };
         drop(scratch);
         match decision {
