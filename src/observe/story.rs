@@ -50,7 +50,7 @@ fn paragraph(text: &mut String, finding: &Finding) -> Result {
         writeln!(text, "  remedy    {remedy}")?;
     }
     if let Some(rule) = &finding.rule {
-        writeln!(text, "  rule      {rule}  (for a version that coalesces; this one reports)")?;
+        writeln!(text, "  rule      {rule}")?;
     }
     writeln!(text, "  silence   nplus1: {{silence: [{{finding: {id}}}]}}\n")
 }

@@ -22,9 +22,9 @@ pub fn all(statement: &Statement, settings: Option<&Settings>) -> Vec<(&'static 
         ("ledger", ledger(statement)),
         ("n+1 watch", loops(statement.kind).to_owned()),
         ("slow log", slow_log(statement, settings)),
-        ("coalescing", not_built(facts.map(coalescing))),
+        ("coalescing", beyond(TOGETHER, facts.map(coalescing))),
         ("time ranges", statement.ranges.clone().unwrap_or_else(|| offline(facts.map(ranges)))),
-        ("index advice", not_built(facts.map(indexes))),
+        ("index advice", beyond(ADVISED, facts.map(indexes))),
     ]
 }
 
@@ -110,16 +110,20 @@ fn slow_log(statement: &Statement, settings: Option<&Settings>) -> String {
     said
 }
 
-/// What the facts show for a capability that is still to come.
-fn not_built(shown: Option<String>) -> String {
-    let shown = shown.unwrap_or_else(|| "without facts it will stay so".to_owned());
-    format!("not built yet, forwarded unchanged; {shown}")
+const TOGETHER: &str =
+    "asked together with others of its kind if the catalog allows it, which --database says";
+const ADVISED: &str = "judged with all other statements by pgweir advise";
+
+/// What the facts show for a capability that looks at more than the text; `elsewhere` says where.
+fn beyond(elsewhere: &str, shown: Option<String>) -> String {
+    let shown = shown.unwrap_or_else(|| "without facts it is left alone".to_owned());
+    format!("{elsewhere}; {shown}")
 }
 
 /// What the facts show of time ranges while no database was asked.
 fn offline(shown: Option<String>) -> String {
     let shown = shown.unwrap_or_else(|| "no facts".to_owned());
-    format!("--database says whether a table is partitioned by time, and what is added then; {shown}")
+    format!("--database-url says whether a table is partitioned by time, and what is added then; {shown}")
 }
 
 fn coalescing(facts: &Facts) -> String {

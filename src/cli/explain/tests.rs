@@ -26,12 +26,12 @@ fn a_look_up() {
     assert!(told(&text, "n+1 watch").starts_with("a read"), "{text}");
     let shape = told(&text, "shape");
     assert!(shape.len() == 16 && told(&text, "ledger").contains(shape), "{text}");
-    let coalescing = "not built yet, forwarded unchanged; a look-up by books.id, if lower may be called for several \
-                      at once";
+    let coalescing = "asked together with others of its kind if the catalog allows it, which --database says; a look-up by \
+                      books.id, if lower may be called for several at once";
     assert_eq!(told(&text, "coalescing"), coalescing);
     assert_eq!(
         told(&text, "time ranges"),
-        "--database says whether a table is partitioned by time, and what is added then; no range on a column"
+        "--database-url says whether a table is partitioned by time, and what is added then; no range on a column"
     );
     let advice =
         "equality on books.id; needs an index on the expression lower(books.kind); sorted by books.year";

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 ///
 /// `proved` means that the values were those of a column of an earlier result, row by row; `nested` and
 /// `interleaved` are proved too. `counted` loops repeat with different values of unknown origin.
-/// Nothing is rewritten.
+/// The rule that is shown has pgweir fetch such a loop at once.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  pgweir report nplus1\n  pgweir report nplus1 --fail-on proved   \
                         # exit code 1 if there is one: for an application's CI")]

@@ -171,7 +171,7 @@ fn the_shipped_rules_are_the_defaults() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let rules = load_rules(&shipped, Path::new("")).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     assert_eq!(rules, Rules::default());
-    assert_eq!(files(&shipped).len(), 4);
+    assert_eq!(files(&shipped).len(), 6);
 
     let mut full = String::new();
     for file in files(&shipped) {

@@ -180,7 +180,7 @@ fn explain_shows_what_is_added() {
     let town = Town::new("narrow_explain");
     let explain = |sql: &str| {
         let command = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"))
-            .args(["explain", "--database", &town.database.url(), sql])
+            .args(["explain", "--database-url", &town.database.url(), sql])
             .output()
             .unwrap();
         assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
