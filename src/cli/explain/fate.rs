@@ -116,7 +116,7 @@ const ADVISED: &str = "judged with all other statements by pgweir advise";
 
 /// What the facts show for a capability that looks at more than the text; `elsewhere` says where.
 fn beyond(elsewhere: &str, shown: Option<String>) -> String {
-    let shown = shown.unwrap_or_else(|| "without facts it is left alone".to_owned());
+    let shown = shown.unwrap_or_else(|| "without facts it will stay so".to_owned());
     format!("{elsewhere}; {shown}")
 }
 
