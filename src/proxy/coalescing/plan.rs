@@ -42,8 +42,9 @@ const UNCHECKED: u32 = 1_000;
 /// How long a plan is good, in µs.
 const GOOD_US: u64 = 60_000_000;
 
-/// So many flights in a row that are slower than their look-ups alone end the line for a while.
-const SLOW_MAX: u32 = 2;
+/// So many flights in a row that are slower than their look-ups alone end the line for a while. A busy machine makes a
+/// few of them slow by itself.
+const SLOW_MAX: u32 = 20;
 
 impl Plan {
     pub fn new(found: Found, child: Child, (id, whole): (StatementId, StatementId), epoch: u64) -> Plan {
