@@ -38,7 +38,7 @@ fn loops_of_real_libraries_are_found_and_look_alikes_are_not() {
     let weir = Weir::start(&format!(
         "listen: {{address: 127.0.0.1, port: 0}}\nadmin: {{address: 127.0.0.1, port: 0}}\nworkers: 2\n\
          databases:\n  \"*\": {{servers: [{{host: 127.0.0.1, port: {port}}}], database: {}, \
-         pool: {{mode: transaction, server_idle: 1s}}}}\n\
+         pool: {{mode: transaction, server_idle: 1s, max_size: 10}}}}\n\
          users: {{{APP_USER}: {{password: {APP_PASSWORD}}}}}\n",
         database.name
     ));
