@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
@@ -58,6 +59,13 @@ pub(super) fn failure(status: StatusCode, error: &str, hint: &str) -> Response {
     let mut response = (status, Json(json!({"error": error, "hint": hint}))).into_response();
     response.extensions_mut().insert(Failure(error.to_owned()));
     response
+}
+
+/// What was asked for in a URL; else the answer that says what is wrong. `hint`: what may be asked.
+pub(super) fn asked<T>(wanted: Result<Query<T>, QueryRejection>, hint: &str) -> Result<T, Box<Response>> {
+    let refused =
+        |rejection: QueryRejection| failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint).into();
+    wanted.map(|Query(wanted)| wanted).map_err(refused)
 }
 
 async fn page() -> Html<String> {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::api::failure;
+use super::api::{asked, failure};
 use super::state::Shared;
 use crate::catalog::{Catalog, Table, TableKind};
 use crate::observe::catalogs::Known;
@@ -56,12 +56,9 @@ pub(super) async fn catalog(
     State(shared): State<Arc<Shared>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
-    let Query(wanted) = match wanted {
+    let wanted = match asked(wanted, "database, table and limit may be given") {
         Ok(wanted) => wanted,
-        Err(rejection) => {
-            let hint = "database, table and limit may be given";
-            return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
-        }
+        Err(answer) => return *answer,
     };
     let catalogs = &shared.registry.catalogs;
     let Some(database) = &wanted.database else {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::api::failure;
+use super::api::asked;
 use super::state::Shared;
 use crate::observe::coalescing::{Row, Totals};
 
@@ -78,12 +77,9 @@ pub(super) async fn coalescing(
     State(shared): State<Arc<Shared>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
-    let Query(wanted) = match wanted {
+    let wanted = match asked(wanted, "limit and database may be given") {
         Ok(wanted) => wanted,
-        Err(rejection) => {
-            let hint = "limit and database may be given";
-            return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
-        }
+        Err(answer) => return *answer,
     };
     let all = &shared.registry.coalescing;
     let mut rows = all.rows();

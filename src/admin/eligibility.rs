@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::failure;
+use super::api::{asked, failure};
 use super::state::Shared;
 use crate::catalog::Catalog;
 use crate::coalesce::eligible::{self, Closure, Reason, Session, Statement};
@@ -32,12 +32,9 @@ pub(super) async fn eligibility(
     State(shared): State<Arc<Shared>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
-    let Query(wanted) = match wanted {
+    let wanted = match asked(wanted, "database and sql must be given, search_path may be") {
         Ok(wanted) => wanted,
-        Err(rejection) => {
-            let hint = "database and sql must be given, search_path may be";
-            return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
-        }
+        Err(answer) => return *answer,
     };
     let known = shared.registry.catalogs.known(&wanted.database);
     let Some(catalog) = known.and_then(|known| known.catalog.clone()) else {

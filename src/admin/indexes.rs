@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::failure;
+use super::api::{asked, failure};
 use super::state::Shared;
 use super::{Advices, IndexAct};
 
@@ -30,12 +30,9 @@ pub(super) async fn indexes(
     State(shared): State<Arc<Shared>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
-    let Query(wanted) = match wanted {
+    let wanted = match asked(wanted, "database, fresh (true or false) and budget_mb may be given") {
         Ok(wanted) => wanted,
-        Err(rejection) => {
-            let hint = "database, fresh (true or false) and budget_mb may be given";
-            return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
-        }
+        Err(answer) => return *answer,
     };
     let budget = wanted.budget_mb.map(|mb| mb.saturating_mul(1024 * 1024));
     match shared.fabric.advice(wanted.fresh || budget.is_some(), budget).await {

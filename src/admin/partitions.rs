@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::api::{Failure, failure};
+use super::api::{Failure, asked, failure};
 use super::state::Shared;
 use crate::maintain::request::Request;
 use crate::observe::partitions::{Job, TableView};
@@ -38,12 +38,9 @@ pub(super) async fn partitions(
     State(shared): State<Arc<Shared>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
-    let Query(wanted) = match wanted {
+    let wanted = match asked(wanted, "database, table and job may be given") {
         Ok(wanted) => wanted,
-        Err(rejection) => {
-            let hint = "database, table and job may be given";
-            return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
-        }
+        Err(answer) => return *answer,
     };
     let board = &shared.registry.partitions;
     if let Some(id) = wanted.job {

@@ -4,7 +4,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use std::sync::Arc;
 
 use super::Role;
 use super::access::Known;
-use super::api::failure;
+use super::api::asked;
 use super::state::Shared;
 use crate::observe::facts::Book;
 use crate::observe::ledger::Row;
@@ -100,14 +99,14 @@ pub(super) async fn queries(
     known: Option<Extension<Known>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
-    let Query(wanted) = match wanted {
-        Ok(wanted) => wanted,
-        Err(rejection) => {
-            let hint = "sort, limit, database, user, filter and plans may be given; sort is total_time, mean_time, \
+    let wanted = match asked(
+        wanted,
+        "sort, limit, database, user, filter and plans may be given; sort is total_time, mean_time, \
                         max_time, p99_time, queue_time, server_time, client_time, calls, errors, rows, bytes \
-                        or last_seen";
-            return failure(StatusCode::BAD_REQUEST, &rejection.body_text(), hint);
-        }
+                        or last_seen",
+    ) {
+        Ok(wanted) => wanted,
+        Err(answer) => return *answer,
     };
     let ledger = &shared.registry.ledger;
     let mut rows = ledger.rows();
@@ -154,15 +153,9 @@ pub(super) async fn nplus1(
     State(shared): State<Arc<Shared>>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Response {
-    let Query(which) = match which {
+    let which = match asked(which, "limit and database may be given") {
         Ok(which) => which,
-        Err(rejection) => {
-            return failure(
-                StatusCode::BAD_REQUEST,
-                &rejection.body_text(),
-                "limit and database may be given",
-            );
-        }
+        Err(answer) => return *answer,
     };
     let mut findings = shared.registry.findings.list();
     let found = findings.len();

@@ -12,7 +12,7 @@ pub enum Insert {
     /// Those of one pipeline become one statement.
     #[default]
     Merged,
-    /// And those of several connections are committed together.
+    /// And those of several connections are to be committed together; not built yet, the same as `Merged`.
     Grouped,
     /// And those of a transaction wait for its end, or for a statement that could see them.
     Deferred,
@@ -67,17 +67,18 @@ impl CoalesceSettings {
 
     /// Whether some answers may be kept only while a fence holds.
     pub fn fences(&self) -> bool {
-        let fenced = |level: &Option<Level>| *level == Some(Level::Fenced);
-        let mut all = self.tables.values().chain(self.shapes.values()).chain([&self.default]);
-        self.enabled && all.any(fenced)
+        self.any(|level| level == Level::Fenced)
     }
 
     /// Whether any rule allows an answer that is older than its question, so that fences and write sets are
     /// needed.
     pub fn remembers(&self) -> bool {
-        let loose = |level: &Option<Level>| level.is_some_and(|level| level != Level::Strict);
+        self.any(|level| level != Level::Strict)
+    }
+
+    fn any(&self, is: impl Fn(Level) -> bool) -> bool {
         let mut all = self.tables.values().chain(self.shapes.values()).chain([&self.default]);
-        self.enabled && all.any(loose)
+        self.enabled && all.any(|level| level.is_some_and(&is))
     }
 }
 

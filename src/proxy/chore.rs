@@ -1,10 +1,11 @@
 //! What pgweir itself has to say to a lent server between two client statements: make it carry what the
 //! client expects, ask what it was left with, clean it. The lease travels through and comes back.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 
 use crate::pool::baggage::Baggage;
-use crate::pool::lend::Lease;
+use crate::pool::lend::{Lease, Pool};
 use crate::pool::server::ServerError;
 use crate::session::settings::{State, answer, question};
 
@@ -20,6 +21,21 @@ pub async fn align(mut lease: Lease, wanted: Rc<Baggage>) -> Result<Lease, Serve
     }
     lease.server().memory.baggage = wanted;
     Ok(lease)
+}
+
+/// A server of the pool that carries `baggage`. `None`: there is none; whoever asks for itself is told why.
+pub async fn borrow(pool: &Rc<Pool>, baggage: &Rc<Baggage>) -> Option<Lease> {
+    let mut lease = match pool.take(None, baggage) {
+        Some(lease) => lease,
+        None => {
+            let ticket = pool.queue(None);
+            poll_fn(|cx| ticket.poll(cx)).await.ok()?
+        }
+    };
+    if lease.server().memory.baggage == *baggage {
+        return Some(lease);
+    }
+    align(lease, baggage.clone()).await.ok()
 }
 
 /// Asks the server for its state. Outer `Err`: the connection is of no use any more. `None`: it could not

@@ -66,7 +66,7 @@ pub enum Insert {
     Off,
     /// Those of one pipeline become one statement, each answered as alone.
     Merged,
-    /// And those of several connections are committed together.
+    /// Not built yet: the same as merged.
     Grouped,
     /// And those of a transaction wait for its end, or for a statement that could see them; errors come that
     /// late too.

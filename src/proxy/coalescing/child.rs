@@ -1,6 +1,7 @@
 //! A look-up as what fetches ahead knows it, put together from what was found out about its line.
 
 use super::line::Line;
+use super::survey::holes;
 use crate::catalog::{Catalog, Oid};
 use crate::coalesce::prefetch::Child;
 use crate::coalesce::prefetch::keys::{Slot, oid};
@@ -9,7 +10,7 @@ use crate::coalesce::prefetch::small::Small;
 use crate::coalesce::settings::CoalesceSettings;
 use crate::session::answer::Described;
 use crate::sql::facts::{Facts, Operand, Operator, Predicate, Role};
-use crate::sql::shape::{HoleKind, Shaper};
+use crate::sql::shape::HoleKind;
 use crate::wire::{HEADER, cstr, int16};
 
 /// What was read about it.
@@ -65,12 +66,7 @@ fn slots(line: &Line, read: &Read<'_>) -> Box<[Slot]> {
 /// For each value of the line's look-ups, its hole in the canonical text; `None`: it stands there more than once.
 fn numbers(line: &Line) -> Vec<Option<u16>> {
     let site = &line.site;
-    let text: &[u8] = match &site.statement {
-        Some(statement) if site.literals.is_empty() => &statement.text,
-        _ => &site.text,
-    };
-    let mut holes = Vec::new();
-    Shaper::default().shapes(text, true, |shape| holes.extend_from_slice(shape.holes));
+    let holes = holes(site.sample());
     if !site.literals.is_empty() {
         let at = |start: u32| holes.iter().find(|hole| hole.start == start).map(|hole| hole.number);
         return site.literals.iter().map(|value| at(super::line::slot(value, 0).start)).collect();

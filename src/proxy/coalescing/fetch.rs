@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::compose;
-use super::flight::borrow;
 use super::harvest::{Harvest, Talk};
 use super::line::Line;
 use super::plan::Plan;
@@ -15,6 +14,7 @@ use crate::coalesce::replay::Batch;
 use crate::net::buffer::Window;
 use crate::pool::lend::{Lease, Pool};
 use crate::pool::server::ServerError;
+use crate::proxy::chore;
 use crate::proxy::worker::Worker;
 use crate::wire::reply;
 use crate::wire::server::TxStatus;
@@ -61,7 +61,7 @@ pub async fn fetch(
     let own = lease.is_some();
     let mut lease = match lease {
         Some(lease) => lease,
-        None => match borrow(&wanted[0].line, &pool).await {
+        None => match chore::borrow(&pool, &wanted[0].line.baggage).await {
             Some(lease) => lease,
             None => return Ok(Fetched { lease: None, brought: wanted.into_iter().map(nothing).collect() }),
         },

@@ -60,7 +60,7 @@ async fn fly(lines: Rc<Lines>, line: Rc<Line>, worker: Rc<Worker>, pool: Rc<Pool
         // All who are ready at this moment come along.
         tokio::task::yield_now().await;
         if lease.is_none() && line.waits() {
-            lease = borrow(&line, &pool).await;
+            lease = chore::borrow(&pool, &line.baggage).await;
         }
         let Some(plan) = line.plan() else {
             line.disband();
@@ -155,22 +155,6 @@ async fn watch<F: Future>(lines: &Rc<Lines>, line: &Rc<Line>, trip: &mut std::pi
             return output;
         }
     }
-}
-
-/// A server that carries what the line's clients expect. `None`: there is none, and who waits goes alone, to be
-/// told why.
-pub(super) async fn borrow(line: &Line, pool: &Rc<Pool>) -> Option<Lease> {
-    let mut lease = match pool.take(None, &line.baggage) {
-        Some(lease) => lease,
-        None => {
-            let ticket = pool.queue(None);
-            poll_fn(|cx| ticket.poll(cx)).await.ok()?
-        }
-    };
-    if lease.server().memory.baggage == line.baggage {
-        return Some(lease);
-    }
-    chore::align(lease, line.baggage.clone()).await.ok()
 }
 
 impl Hold {

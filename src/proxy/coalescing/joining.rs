@@ -134,18 +134,24 @@ impl Drive {
         Ok(Pace::Moved)
     }
 
-    /// The look-up at the front of the input was answered.
+    /// The look-up at the front of the input was answered by its flight.
     fn leave_seat(&mut self, landed: &Rc<Landed>, answer: &[u8], rows: u32) {
         let Some(place) = self.places.pop_front() else {
             return;
         };
-        let lookup = &place.lookup;
+        self.pool.counters.queue_wait.observe_us(0);
+        let waited_us = landed.departed_us.saturating_sub(place.since_us);
+        self.lookup_answered(&place.lookup, answer, rows, (waited_us, landed.server_us));
+    }
+
+    /// The look-up at the front of the input was answered by these frames, without a server of its own. `times`: how long
+    /// it waited, and how long a server took for it, in µs.
+    pub(super) fn lookup_answered(&mut self, lookup: &Lookup, answer: &[u8], rows: u32, times: (u64, u64)) {
         let name = statement_name(self.from_client.input.bytes());
         self.session.lookup_answered(lookup, name);
         self.from_client.input.consume(lookup.size);
         self.from_client.input.release(&self.worker.slab);
         self.pool.counters.bytes_out.add(answer.len() as u64);
-        self.pool.counters.queue_wait.observe_us(0);
         let tally = std::mem::take(&mut self.session.tally);
         self.count(tally);
         if !self.pool.interner.borrow().reader.on {
@@ -158,8 +164,8 @@ impl Drive {
             bytes: answer.len() as u64,
             at: 0..answer.len(),
             continued: false,
-            waited_us: landed.departed_us.saturating_sub(place.since_us),
-            server_us: landed.server_us,
+            waited_us: times.0,
+            server_us: times.1,
             sqlstate: None,
             values: None,
             original: None,
@@ -168,7 +174,8 @@ impl Drive {
         self.book_done(&done, answer);
     }
 
-    fn note_ask(&mut self, lookup: &Lookup) {
+    /// Tells the watch of a look-up that is not sent yet.
+    pub(super) fn note_ask(&mut self, lookup: &Lookup) {
         if !self.pool.interner.borrow().reader.on {
             return;
         }

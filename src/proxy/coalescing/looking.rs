@@ -23,9 +23,8 @@ use crate::pool::settings::ServerAddress;
 use crate::proxy::control::State;
 use crate::proxy::drive::{Drive, Pace, Turn};
 use crate::proxy::farewell::Farewell;
-use crate::session::account::Done;
 use crate::session::answer::{self, Rows};
-use crate::session::lookup::{Lookup, Value, ValueKind, statement_name};
+use crate::session::lookup::{Lookup, Value, ValueKind};
 use crate::sql::shape::HoleKind;
 use crate::wire::server::TxStatus;
 
@@ -109,10 +108,12 @@ impl Drive {
         if new || line.reopens(self.lines.epoch(), worker.clock.us()) {
             survey::start(&self.lines, &line);
         }
-        let keys: Vec<KeyValue<'_>> = values.each.iter().map(|value| key_value(value, input)).collect();
-        if !std::mem::replace(&mut self.asked_ahead, true) {
-            note_ask(&mut self.watch, &worker, &lookup);
+        if !self.asked_ahead {
+            self.note_ask(&lookup);
+            self.asked_ahead = true;
         }
+        let input = self.from_client.input.bytes();
+        let keys: Vec<KeyValue<'_>> = values.each.iter().map(|value| key_value(value, input)).collect();
         let Some(plan) = line.plan() else {
             let follows = self.watch.provenance(lookup.shape.fingerprint).is_some()
                 || self.lines.templates.borrow().of_child(lookup.shape.fingerprint).next().is_some();
@@ -287,33 +288,12 @@ impl Drive {
             .map_err(|error| Farewell::ClientLost(error.to_string()))?;
         self.note_unsent();
         self.asked_ahead = false;
-        let name = statement_name(self.from_client.input.bytes());
-        self.session.lookup_answered(lookup, name);
-        self.from_client.input.consume(lookup.size);
-        self.from_client.input.release(&self.worker.slab);
-        self.pool.counters.bytes_out.add(bytes.len() as u64);
-        let tally = std::mem::take(&mut self.session.tally);
-        self.count(tally);
+        self.lookup_answered(lookup, &bytes, served.rows, (0, took_us));
         if self.lease.is_some() {
             self.stay();
         } else {
             self.control.enter(State::Idle, self.worker.clock.ms());
         }
-        let done = Done {
-            shape: lookup.shape.clone(),
-            call: true,
-            rows: served.rows.into(),
-            bytes: bytes.len() as u64,
-            at: 0..bytes.len(),
-            continued: false,
-            waited_us: 0,
-            server_us: took_us,
-            sqlstate: None,
-            values: None,
-            original: None,
-            origin: lookup.known.origin.clone(),
-        };
-        self.book_done(&done, &bytes);
         self.look_again(!self.from_client.input.is_empty());
         Ok(())
     }
@@ -341,19 +321,6 @@ impl Drive {
     /// The look-up at the front of the input waits for what is fetched, or for what is found out about it.
     pub(in crate::proxy) fn is_looking(&self) -> bool {
         self.fetching.is_some() || self.surveying.is_some()
-    }
-}
-
-/// Tells the watch of a look-up.
-fn note_ask(
-    watch: &mut crate::coalesce::unit::Watch,
-    worker: &crate::proxy::worker::Worker,
-    lookup: &Lookup,
-) {
-    if let Some(thresholds) = worker.thresholds.get() {
-        let at = worker.clock.us();
-        // What the unit of work came to until now is told when it is over.
-        drop(watch.asked((lookup.shape.fingerprint, lookup.shape.kind), &lookup.marks, at, &thresholds));
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::rc::Rc;
 
 use super::Lines;
@@ -90,10 +89,13 @@ impl Inserts {
             return;
         };
         *site.stage.borrow_mut() = Stage::Surveyed;
-        let (statement, baggage, worker) = (statement.clone(), baggage.clone(), lines.worker.clone());
+        let (statement, baggage, lines) = (statement.clone(), baggage.clone(), lines.clone());
         tokio::task::spawn_local(async move {
-            let found = survey(&statement, &baggage, &pool).await;
-            let Some(worker) = worker.upgrade() else {
+            let found = {
+                let _turn = lines.surveys.lock().await;
+                survey(&statement, &baggage, &pool).await
+            };
+            let Some(worker) = lines.worker.upgrade() else {
                 return;
             };
             worker.read_clock();
@@ -184,28 +186,12 @@ fn lost(error: ServerError) -> Why {
 async fn survey(statement: &Statement, baggage: &Rc<Baggage>, pool: &Rc<Pool>) -> Result<Plan, Why> {
     let insert = Insert::read(&statement.text).map_err(|why| Why::Refused(Refusal::Text(why).to_string()))?;
     let mut lease =
-        borrow(baggage, pool).await.ok_or(Why::Unknown("there was no server for it".to_owned()))?;
+        chore::borrow(pool, baggage).await.ok_or(Why::Unknown("there was no server for it".to_owned()))?;
     let plan = find_out(statement, &insert, &mut lease, pool).await;
     if !matches!(plan, Err(Why::Unknown(_))) {
         lease.give_back();
     }
     plan
-}
-
-/// A server that carries what the client expects.
-async fn borrow(baggage: &Rc<Baggage>, pool: &Rc<Pool>) -> Option<Lease> {
-    let lease = match pool.take(None, baggage) {
-        Some(lease) => lease,
-        None => {
-            let ticket = pool.queue(None);
-            poll_fn(|cx| ticket.poll(cx)).await.ok()?
-        }
-    };
-    let mut lease = lease;
-    if lease.server().memory.baggage == *baggage {
-        return Some(lease);
-    }
-    chore::align(lease, baggage.clone()).await.ok()
 }
 
 async fn find_out(

@@ -61,6 +61,9 @@ pub struct Lines {
     worker: Weak<Worker>,
     pool: Weak<Pool>,
     settings: RefCell<Rc<CoalesceSettings>>,
+    /// Of these, what is asked for at every statement.
+    on: Cell<bool>,
+    keeps: Cell<bool>,
     /// Of the database, and whether a rule asks for it.
     fence: RefCell<Arc<SharedFence>>,
     fenced: Cell<bool>,
@@ -69,6 +72,8 @@ pub struct Lines {
     pub(super) writes: KnownWrites,
     /// It is being asked whether writes of lost connections are over.
     settling: Cell<bool>,
+    /// Whoever finds out about statements takes turns, so that it is one server more and not one for each.
+    surveys: tokio::sync::Mutex<()>,
     /// Of transactions that name none.
     isolation: Cell<Option<Isolation>>,
     /// Which look-ups follow which results.
@@ -89,11 +94,14 @@ impl Lines {
             worker: Rc::downgrade(worker),
             pool: Rc::downgrade(pool),
             settings: RefCell::default(),
+            on: Cell::default(),
+            keeps: Cell::default(),
             fence: RefCell::default(),
             fenced: Cell::default(),
             schema: Cell::default(),
             writes: KnownWrites::default(),
             settling: Cell::default(),
+            surveys: tokio::sync::Mutex::default(),
             isolation: Cell::default(),
             templates: RefCell::default(),
             counts: RefCell::default(),
@@ -111,6 +119,8 @@ impl Lines {
         let fences = &worker.hub.registry.fences;
         *self.fence.borrow_mut() = fences.of(&real_database(pool));
         self.fenced.set(settings.fences());
+        self.on.set(settings.enabled);
+        self.keeps.set(settings.remembers());
         self.inserts.mode.set(match settings.insert {
             _ if !settings.enabled => Mode::Off,
             Insert::Off => Mode::Off,
@@ -150,12 +160,12 @@ impl Lines {
 
     /// Look-ups may be asked together.
     pub(super) fn is_on(&self) -> bool {
-        self.settings.borrow().enabled
+        self.on.get()
     }
 
     /// Whether answers may be kept beyond fixed snapshots.
     pub(super) fn keeps(&self) -> bool {
-        self.settings.borrow().remembers()
+        self.keeps.get()
     }
 
     /// Of transactions that name none; `None`: not known.

@@ -40,8 +40,8 @@ pub struct Site {
     /// Times that one met another under way.
     met: Cell<u32>,
     /// Slots whose values were seen to differ, one bit each, and the values seen first.
-    pub varied: Cell<u32>,
-    pub first: RefCell<Vec<Box<[u8]>>>,
+    varied: Cell<u32>,
+    first: RefCell<Vec<Box<[u8]>>>,
     lines: RefCell<Vec<Rc<Line>>>,
     /// Where is counted what became of its look-ups.
     pub counts: Arc<Entry>,
@@ -73,6 +73,14 @@ impl Site {
             counts,
             formats: RefCell::default(),
             waiting: RefCell::default(),
+        }
+    }
+
+    /// The text of one of its look-ups.
+    pub fn sample(&self) -> &[u8] {
+        match &self.statement {
+            Some(statement) if self.literals.is_empty() => &statement.text,
+            _ => &self.text,
         }
     }
 

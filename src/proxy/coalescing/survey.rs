@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::Lines;
 use super::ahead::isolation_named;
 use super::child::{self, Read};
-use super::flight::borrow;
 use super::line::{Line, slot};
 use super::plan::Plan;
 use crate::catalog::{Catalog, Oid};
@@ -19,6 +18,7 @@ use crate::coalesce::split::is_described;
 use crate::observe::facts::Known;
 use crate::pool::lend::{Lease, Pool};
 use crate::pool::server::ServerError;
+use crate::proxy::chore;
 use crate::proxy::worker::Worker;
 use crate::session::answer::Described;
 use crate::sql::guard;
@@ -81,7 +81,10 @@ enum Why {
 async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<Pool>) -> Result<Plan, Why> {
     let epoch = lines.epoch();
     let (facts, catalog) = known(line, lines, worker, pool).await?;
-    let mut lease = borrow(line, pool).await.ok_or(Why::Unknown("there was no server for it".to_owned()))?;
+    let _turn = lines.surveys.lock().await;
+    let mut lease = chore::borrow(pool, &line.baggage)
+        .await
+        .ok_or(Why::Unknown("there was no server for it".to_owned()))?;
     let settings = lease.server().ask(SETTINGS).await.map_err(|error| Why::Unknown(error.to_string()))?;
     let settings = settings.into_iter().flatten().flatten();
     let mut settings: Vec<String> =
@@ -198,9 +201,10 @@ async fn judge(
 
 /// The question about the statement: with parameters in place of the values that vary.
 fn probe_of(line: &Line, closure: &Closure) -> Result<Probe, String> {
-    let (text, slots): (&[u8], Vec<Slot>) = match &line.site.statement {
-        Some(statement) if line.site.literals.is_empty() => (&statement.text, parameters(&statement.text)),
-        _ => (&line.site.text, line.site.literals.iter().map(|value| slot(value, 0)).collect()),
+    let (text, literals) = (line.site.sample(), &line.site.literals);
+    let slots: Vec<Slot> = match literals.is_empty() {
+        true => parameters(text),
+        false => literals.iter().map(|value| slot(value, 0)).collect(),
     };
     let varies = |(at, slot): (usize, &Slot)| match slot.kind {
         SlotKind::Parameter(number) => line.varying & 1 << (number - 1) != 0,
@@ -239,7 +243,8 @@ fn parameters(text: &[u8]) -> Vec<Slot> {
     holes.iter().map(Slot::of_hole).collect()
 }
 
-fn holes(text: &[u8]) -> Vec<Hole> {
+/// The values of a text of one statement.
+pub(super) fn holes(text: &[u8]) -> Vec<Hole> {
     let mut holes = Vec::new();
     Shaper::default().shapes(text, true, |shape| holes.extend_from_slice(shape.holes));
     holes
