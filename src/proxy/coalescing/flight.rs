@@ -75,6 +75,7 @@ async fn fly(lines: Rc<Lines>, line: Rc<Line>, worker: Rc<Worker>, pool: Rc<Pool
             hold.send_alone();
             continue;
         };
+        line.note_departure();
         worker.read_clock();
         let departed_us = worker.clock.us();
         let compares = hold.boarded.compares;
@@ -119,7 +120,7 @@ async fn fly(lines: Rc<Lines>, line: Rc<Line>, worker: Rc<Worker>, pool: Rc<Pool
         }
     }
     hold.input.release(&worker.slab);
-    line.flights.set(line.flights.get() - 1);
+    line.note_end();
     if let Some(lease) = lease {
         lease.give_back();
     }

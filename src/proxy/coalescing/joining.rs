@@ -69,7 +69,7 @@ impl Drive {
             return None;
         };
         let seat = line.join(&plan, &Asked { lookup: &lookup, input, values })?;
-        if line.flights.get() == 0 {
+        if line.may_depart() {
             flight::start(&self.lines, &line);
         }
         let size = lookup.size;

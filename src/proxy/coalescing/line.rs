@@ -23,8 +23,16 @@ const QUEUES_MAX: usize = 4;
 /// Look-ups of a flight that are also asked alone when answers are compared.
 const COMPARED_MAX: usize = 4;
 
-/// Flights of one line under way at the same time: others leave only when one takes longer than usual.
+/// Flights of one line under way at the same time: a second one in a crowd, more when one takes longer than usual.
 pub const FLIGHTS_MAX: u32 = 4;
+
+/// Look-ups that leave while a flight is under way, in a crowd that does not end: server and clients then work at the
+/// same time instead of by turns. `pgbench -S` with 16 and 32 clients on two cores: 1.1 to 1.2 times the throughput.
+const SECOND_MIN: usize = 10;
+
+/// Flights without a pause that make such a crowd. The look-ups of one page end sooner, and take fewer queries if
+/// all of them wait for the one under way.
+const CROWD: u32 = 16;
 
 pub struct Line {
     pub site: Rc<Site>,
@@ -35,9 +43,11 @@ pub struct Line {
     pub baggage: Rc<Baggage>,
     stage: RefCell<Stage>,
     /// Who waits for the end of a survey; others look again by themselves.
-    waiting: RefCell<Option<Waker>>,
+    surveyor: RefCell<Option<Waker>>,
     queues: RefCell<VecDeque<Queue>>,
     pub flights: Cell<u32>,
+    /// Flights since none was under way.
+    in_a_row: Cell<u32>,
     /// The mean time of a flight, in µs.
     usual_us: Cell<u32>,
 }
@@ -155,9 +165,10 @@ impl Line {
             formats: kind.values.formats.as_slice().into(),
             baggage,
             stage: RefCell::new(Stage::Surveyed),
-            waiting: RefCell::default(),
+            surveyor: RefCell::default(),
             queues: RefCell::default(),
             flights: Cell::new(0),
+            in_a_row: Cell::new(0),
             usual_us: Cell::new(0),
         }
     }
@@ -177,7 +188,7 @@ impl Line {
     }
 
     pub fn wake_when_surveyed(&self, waker: &Waker) {
-        *self.waiting.borrow_mut() = Some(waker.clone());
+        *self.surveyor.borrow_mut() = Some(waker.clone());
     }
 
     /// Nobody waits or flies, and nobody is finding out about it.
@@ -226,7 +237,7 @@ impl Line {
 
     fn enter(&self, stage: Stage) {
         *self.stage.borrow_mut() = stage;
-        if let Some(waker) = self.waiting.borrow_mut().take() {
+        if let Some(waker) = self.surveyor.borrow_mut().take() {
             waker.wake();
         }
     }
@@ -262,8 +273,34 @@ impl Line {
         Some(seat)
     }
 
+    /// Whether who waits should leave now.
+    pub fn may_depart(&self) -> bool {
+        match self.flights.get() {
+            0 => true,
+            1 => self.in_a_row.get() >= CROWD && self.waiting() >= SECOND_MIN,
+            _ => false,
+        }
+    }
+
+    /// A flight has left.
+    pub fn note_departure(&self) {
+        self.in_a_row.set(self.in_a_row.get().saturating_add(1));
+    }
+
+    /// Of the tasks that fly, one has ended.
+    pub fn note_end(&self) {
+        self.flights.set(self.flights.get() - 1);
+        if self.flights.get() == 0 {
+            self.in_a_row.set(0);
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.queues.borrow().iter().map(|queue| queue.members.len()).sum()
+    }
+
     pub fn waits(&self) -> bool {
-        self.queues.borrow().iter().any(|queue| !queue.members.is_empty())
+        self.waiting() > 0
     }
 
     /// Takes out who leaves next; the queue goes on with what is left of the last flight.
