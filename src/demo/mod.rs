@@ -3,9 +3,11 @@
 
 pub mod account;
 pub mod cluster;
+mod coalescing;
 pub mod home;
 pub mod locate;
 mod loops;
+pub mod relay;
 pub mod report;
 pub mod sample;
 pub mod server;

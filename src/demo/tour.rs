@@ -13,7 +13,7 @@ use super::cluster::{Cluster, ClusterOptions};
 use super::report::{Comparison, render, verdict};
 use super::upstream::Upstream;
 use super::workload::{self, DIRECT_NAME, Outcome, POOLED_NAME, WORKLOADS, Way};
-use super::{Options, loops, sample, settings};
+use super::{Options, coalescing, loops, sample, settings};
 use crate::proxy::{self, Running};
 
 /// How long each workload runs before it is the other way's turn.
@@ -59,6 +59,7 @@ fn chapters(
     let verdict = verdict(&comparisons);
     let [_, pooled] = ways(upstream, running.listen);
     println!("{}", stage.play(loops::chapter(&pooled.config, running))??);
+    println!("{}", stage.play(coalescing::chapter(upstream))??);
     if options.once {
         return verdict;
     }
