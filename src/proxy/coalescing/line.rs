@@ -44,6 +44,8 @@ pub struct Line {
     stage: RefCell<Stage>,
     /// Who waits for the end of a survey; others look again by themselves.
     surveyor: RefCell<Option<Waker>>,
+    /// A look-up has waited in vain for the end of the survey; no other does.
+    slow_survey: Cell<bool>,
     queues: RefCell<VecDeque<Queue>>,
     pub flights: Cell<u32>,
     /// Flights since none was under way.
@@ -166,6 +168,7 @@ impl Line {
             baggage,
             stage: RefCell::new(Stage::Surveyed),
             surveyor: RefCell::default(),
+            slow_survey: Cell::new(false),
             queues: RefCell::default(),
             flights: Cell::new(0),
             in_a_row: Cell::new(0),
@@ -185,6 +188,15 @@ impl Line {
     /// It is being found out how its look-ups can be asked together.
     pub fn is_surveyed(&self) -> bool {
         matches!(*self.stage.borrow(), Stage::Surveyed)
+    }
+
+    /// It is worth to wait a moment for the end of the survey.
+    pub fn is_worth_waiting(&self) -> bool {
+        self.is_surveyed() && !self.slow_survey.get()
+    }
+
+    pub fn note_slow_survey(&self) {
+        self.slow_survey.set(true);
     }
 
     pub fn wake_when_surveyed(&self, waker: &Waker) {
@@ -223,6 +235,7 @@ impl Line {
         };
         if over {
             *stage = Stage::Surveyed;
+            self.slow_survey.set(false);
         }
         over
     }

@@ -28,7 +28,8 @@ use crate::session::lookup::{Lookup, Value, ValueKind};
 use crate::sql::shape::HoleKind;
 use crate::wire::server::TxStatus;
 
-/// How long a look-up in a loop waits until it is known how to ask for those behind it. Happens once per shape.
+/// How long a look-up in a loop waits until it is known how to ask for those behind it. Happens once per shape
+/// and survey: if that takes longer, as when the catalog is still being read, the loop goes on as it is.
 const SURVEY_WAIT: Duration = Duration::from_millis(100);
 
 /// Keys of one query; what is fetched ahead at once.
@@ -117,7 +118,7 @@ impl Drive {
         let Some(plan) = line.plan() else {
             let follows = self.watch.provenance(lookup.shape.fingerprint).is_some()
                 || self.lines.templates.borrow().of_child(lookup.shape.fingerprint).next().is_some();
-            if follows && line.is_surveyed() {
+            if follows && line.is_worth_waiting() {
                 let deadline = Box::pin(tokio::time::sleep(SURVEY_WAIT));
                 self.surveying = Some(Surveying { line, deadline });
                 return Ok(Some(Looked::Waits));
@@ -264,6 +265,9 @@ impl Drive {
         if surveying.line.is_surveyed() && !late {
             surveying.line.wake_when_surveyed(cx.waker());
             return Ok(Pace::Still);
+        }
+        if late {
+            surveying.line.note_slow_survey();
         }
         self.surveying = None;
         self.looked_past = late;
