@@ -30,6 +30,9 @@ pub trait Audit: Send + Sync {
 
     /// `Err` holds the server's message.
     fn ended(&self, id: u64, act: Act<'_>, outcome: Result<(), &str>);
+
+    /// What was changed in a transaction can be seen by others now. Nothing to write down.
+    fn committed(&self, _database: &str) {}
 }
 
 /// A change that is written down and not sent yet; see [`Actor::withdraw`].
@@ -61,6 +64,8 @@ pub struct Actor {
     audit: Arc<dyn Audit>,
     database: String,
     lock_timeout: Duration,
+    /// The schema was changed since the last transaction began.
+    changed: Cell<bool>,
     /// As `server_version_num` has it.
     pub version: u32,
 }
@@ -104,6 +109,7 @@ impl Actor {
             audit,
             database: database.to_owned(),
             lock_timeout: settings.lock_timeout,
+            changed: Cell::new(false),
             version: 0,
         };
         let version: i32 = actor.value("SELECT current_setting('server_version_num')::int4", &[]).await?;
@@ -162,6 +168,7 @@ impl Actor {
     pub async fn announced(&self, announced: &Announced) -> Result<(), Trouble> {
         let (id, act) = (announced.id, Act { database: &self.database, statement: &announced.statement });
         announced.sent.set(true);
+        self.changed.set(true);
         let outcome = self.client.batch_execute(&announced.statement).await.map_err(Trouble::from);
         match &outcome {
             Ok(()) => self.audit.ended(id, act, Ok(())),
@@ -191,8 +198,16 @@ impl Actor {
     /// Work in one transaction, tried once.
     pub async fn transaction<T>(&self, work: &impl AsyncFn() -> Result<T, Trouble>) -> Result<T, Trouble> {
         self.run("BEGIN").await?;
+        self.changed.set(false);
         match work().await {
-            Ok(value) => self.run("COMMIT").await.map(|()| value),
+            Ok(value) => {
+                let committed = self.run("COMMIT").await;
+                if self.changed.get() {
+                    // Whatever came of it: it may have been done.
+                    self.audit.committed(&self.database);
+                }
+                committed.map(|()| value)
+            }
             Err(error) => {
                 // The error is what matters; without a connection there is nothing to roll back.
                 let _ = self.run("ROLLBACK").await;

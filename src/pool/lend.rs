@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::task::{Context, Poll, Waker};
 
 use super::baggage::{Baggage, Text};
@@ -290,11 +290,11 @@ impl Pool {
 
     /// Counts the schema changes seen by any worker.
     pub fn epoch(&self) -> u64 {
-        self.shared.epoch.load(Relaxed)
+        self.shared.epoch()
     }
 
     pub fn schema_changed(&self) {
-        self.shared.epoch.fetch_add(1, Relaxed);
+        self.shared.schema_changed();
     }
 
     pub fn welcome(&self, startup: u64) -> Option<Rc<Welcome>> {

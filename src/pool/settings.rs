@@ -79,3 +79,10 @@ pub struct DatabaseSettings {
     /// Clients of this database; `None` means no limit of its own.
     pub max_clients: Option<usize>,
 }
+
+impl DatabaseSettings {
+    /// Names the database itself: two names of pgweir's may lead to one. `name` is that by which clients ask.
+    pub fn real(&self, name: &str) -> String {
+        format!("{:?}/{}", self.servers, self.database.as_deref().unwrap_or(name))
+    }
+}

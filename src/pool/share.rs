@@ -21,6 +21,11 @@ impl Shared {
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Relaxed)
     }
+
+    /// Somebody changed the schema, whom no worker saw.
+    pub fn schema_changed(&self) {
+        self.epoch.fetch_add(1, Relaxed);
+    }
 }
 
 impl Pool {

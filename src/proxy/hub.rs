@@ -175,6 +175,14 @@ impl Hub {
         pools.map(|pool| pool.value().epoch()).fold(0, u64::wrapping_add)
     }
 
+    /// pgweir itself changes the schema of a database, past its workers: call it before and after.
+    pub fn schema_changes(&self, database: &str) {
+        self.shared.iter().filter(|pool| pool.key().0 == database).for_each(|pool| pool.schema_changed());
+        if let Some((settings, _)) = self.live().database(database) {
+            self.registry.fences.of(&settings.real(database)).schema_changes();
+        }
+    }
+
     /// How pgweir logs in to servers for a user.
     pub fn server_login(&self, live: &Live, user: &str) -> ServerLogin {
         let known = live.user(user).cloned().unwrap_or_default();

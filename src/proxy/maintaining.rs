@@ -10,7 +10,7 @@ use tokio::task::LocalSet;
 
 use super::hub::Hub;
 use super::whom;
-use crate::maintain::actor::Audit;
+use crate::maintain::actor::{Act, Audit};
 use crate::maintain::desk;
 use crate::maintain::work::Means;
 use crate::maintain::{MaintenanceSettings, TableRule};
@@ -25,6 +25,30 @@ struct Shop {
     audit: Arc<dyn Audit>,
 }
 
+/// Writes down what is done, and lets the workers forget what they know of the schema, as if a client had done it.
+struct Watched {
+    hub: Arc<Hub>,
+    audit: Arc<dyn Audit>,
+}
+
+impl Audit for Watched {
+    fn begins(&self, act: Act<'_>) -> Result<u64, String> {
+        let id = self.audit.begins(act)?;
+        self.hub.schema_changes(act.database);
+        Ok(id)
+    }
+
+    fn ended(&self, id: u64, act: Act<'_>, outcome: Result<(), &str>) {
+        self.hub.schema_changes(act.database);
+        self.audit.ended(id, act, outcome);
+    }
+
+    fn committed(&self, database: &str) {
+        self.hub.schema_changes(database);
+        self.audit.committed(database);
+    }
+}
+
 /// Starts the thread. It ends when the hub's desk is told so.
 ///
 /// # Errors
@@ -33,6 +57,7 @@ pub(super) fn start(hub: Arc<Hub>, audit: Arc<dyn Audit>) -> Result<JoinHandle<(
     let thread = std::thread::Builder::new().name("maintain".to_owned());
     let spawned = thread.spawn(move || match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
+            let audit = Arc::new(Watched { hub: hub.clone(), audit });
             let means = Arc::new(Shop { hub: hub.clone(), audit });
             // Dropping the set breaks off what is under way.
             LocalSet::new().block_on(&runtime, desk::run(means, &hub.maintaining));

@@ -199,6 +199,11 @@ impl Running {
         self.hub.registry.findings.list()
     }
 
+    /// Statements that were sent with bounds for a partitioned table, so far.
+    pub fn narrowed(&self) -> u64 {
+        self.hub.registry.pools().iter().map(|pool| pool.narrowed.get()).sum()
+    }
+
     /// Where questions to the databases are left.
     pub fn probing(&self) -> &probing::Desk {
         &self.hub.probing

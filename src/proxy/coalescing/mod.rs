@@ -117,7 +117,7 @@ impl Lines {
     pub fn configure(&self, worker: &Worker, pool: &Pool) {
         let settings = worker.hub.live().settings.rules.coalesce.clone();
         let fences = &worker.hub.registry.fences;
-        *self.fence.borrow_mut() = fences.of(&real_database(pool));
+        *self.fence.borrow_mut() = fences.of(&pool.config.borrow().settings.real(&pool.database));
         self.fenced.set(settings.fences());
         self.on.set(settings.enabled);
         self.keeps.set(settings.remembers());
@@ -244,11 +244,4 @@ impl Lines {
             children.insert(id, Rc::downgrade(line));
         }
     }
-}
-
-/// Names the database itself: two names of pgweir's may lead to one, and what is written through either counts.
-fn real_database(pool: &Pool) -> String {
-    let config = pool.config.borrow();
-    let name = config.settings.database.as_deref().unwrap_or(&pool.database);
-    format!("{:?}/{name}", config.settings.servers)
 }
