@@ -4,14 +4,18 @@
 pub mod account;
 pub mod cluster;
 mod coalescing;
+mod command;
 pub mod home;
+mod indexes;
 pub mod locate;
 mod loops;
+mod partitions;
 pub mod relay;
 pub mod report;
 pub mod sample;
 pub mod server;
 mod settings;
+mod timing;
 mod tour;
 pub mod upstream;
 pub mod workload;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::upstream::Upstream;
-use crate::admin::AdminSettings;
+use crate::admin::{AdminSettings, Role, TokenSettings, token};
 use crate::auth::{AuthSettings, Secret, UserSettings};
 use crate::config::{ListenSettings, Settings, default_workers};
 use crate::observe::LogSettings;
@@ -15,6 +16,15 @@ use crate::session::limits::{Limits, Timeouts};
 
 /// Clients of a demo are ours or somebody's psql; Ctrl-C should not wait for them longer than this.
 const SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// The tour's own right to act: a new token each time, and a file where is written down what it did.
+pub fn operator(settings: &mut Settings, audit_log: PathBuf) -> String {
+    let (token, hash) = token::create();
+    let name = "demo".to_owned();
+    settings.admin.audit_log = Some(audit_log);
+    settings.admin.tokens.push(TokenSettings { name, role: Role::Operator, hash });
+    token
+}
 
 /// `listen` and `admin` are replaced by free ports of the same address where they are taken.
 pub fn for_tour(upstream: &Upstream, listen: SocketAddr, admin: SocketAddr) -> Settings {

@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -10,10 +11,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_postgres::Config;
 
 use super::cluster::{Cluster, ClusterOptions};
+use super::command::Shell;
+use super::home::Home;
 use super::report::{Comparison, render, verdict};
 use super::upstream::Upstream;
 use super::workload::{self, DIRECT_NAME, Outcome, POOLED_NAME, WORKLOADS, Way};
-use super::{Options, coalescing, loops, sample, settings};
+use super::{Options, coalescing, indexes, loops, partitions, sample, settings};
 use crate::proxy::{self, Running};
 
 /// How long each workload runs before it is the other way's turn.
@@ -39,8 +42,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     // From here on Ctrl-C is an event, so that the cluster is always stopped and removed.
     let mut stage = Stage::new(&runtime)?;
     let upstream = stage.play(prepare(options, cluster.as_ref()))??;
-    let running = start_pgweir(options, &upstream)?;
-    let outcome = chapters(options, &mut stage, &upstream, &running);
+    let home = Home::create(None)?;
+    let (running, shell) = start_pgweir(options, &upstream, home.path().join("audit.log"))?;
+    let outcome = chapters(options, &mut stage, &upstream, (&running, &shell));
     println!("Stopping.");
     running.shutdown();
     running.wait();
@@ -52,7 +56,7 @@ fn chapters(
     options: &Options,
     stage: &mut Stage,
     upstream: &Upstream,
-    running: &Running,
+    (running, shell): (&Running, &Shell),
 ) -> Result<(), String> {
     let comparisons = stage.play(compare(upstream, running.listen))??;
     println!("\n{}", render(&comparisons));
@@ -60,10 +64,12 @@ fn chapters(
     let [_, pooled] = ways(upstream, running.listen);
     println!("{}", stage.play(loops::chapter(&pooled.config, running))??);
     println!("{}", stage.play(coalescing::chapter(upstream))??);
+    println!("{}", stage.play(indexes::chapter(&pooled.config, shell))??);
+    println!("{}", stage.play(partitions::chapter(&pooled.config, shell, running))??);
     if options.once {
         return verdict;
     }
-    println!("{}", what_next(upstream, running));
+    println!("{}", what_next(upstream, running, shell));
     stage.until_interrupted();
     verdict
 }
@@ -178,8 +184,14 @@ async fn refuse_foreign(client: &tokio_postgres::Client, database: &str) -> Resu
     Ok(())
 }
 
-fn start_pgweir(options: &Options, upstream: &Upstream) -> Result<Running, String> {
-    let settings = settings::for_tour(upstream, options.listen, options.admin);
+fn start_pgweir(
+    options: &Options,
+    upstream: &Upstream,
+    audit_log: PathBuf,
+) -> Result<(Running, Shell), String> {
+    let mut settings = settings::for_tour(upstream, options.listen, options.admin);
+    let token = settings::operator(&mut settings, audit_log);
+    (settings.rules.partitions, settings.rules.maintenance) = partitions::rules();
     let running = proxy::start(settings)?;
     for (wanted, got, what) in
         [(options.listen, running.listen, "clients"), (options.admin, running.admin, "HTTP")]
@@ -189,7 +201,8 @@ fn start_pgweir(options: &Options, upstream: &Upstream) -> Result<Running, Strin
         }
     }
     println!("\npgweir listens on {} and lends out at most 20 server connections.", running.listen);
-    Ok(running)
+    let shell = Shell { admin: running.admin, token };
+    Ok((running, shell))
 }
 
 async fn compare(upstream: &Upstream, listen: SocketAddr) -> Result<Vec<Comparison>, String> {
@@ -236,7 +249,7 @@ fn ways(upstream: &Upstream, listen: SocketAddr) -> [Way; 2] {
     [direct, pooled]
 }
 
-fn what_next(upstream: &Upstream, running: &Running) -> String {
+fn what_next(upstream: &Upstream, running: &Running, shell: &Shell) -> String {
     // The password of somebody's running server stays off the screen.
     let password = match upstream.database.as_str() {
         "app" => &upstream.password,
@@ -249,9 +262,12 @@ fn what_next(upstream: &Upstream, running: &Running) -> String {
          connection string  {url}\n  \
          metrics            http://{admin}/metrics\n\n\
          Try next, in another terminal:\n  \
+         export PGWEIR_TOKEN={token}\n  \
          psql {url} -c 'SELECT name, plan FROM organizations LIMIT 5'\n  \
-         curl -s http://{admin}/api/database/connections\n  \
+         curl -s -H \"authorization: Bearer $PGWEIR_TOKEN\" http://{admin}/api/database/connections\n  \
          pgweir report queries --admin {admin}\n  \
-         pgweir report nplus1 --admin {admin}\n"
+         pgweir report nplus1 --admin {admin}\n  \
+         pgweir partitions list --admin {admin}\n",
+        token = shell.token
     )
 }

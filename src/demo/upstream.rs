@@ -36,9 +36,11 @@ impl Upstream {
         let client = connect_url(&cluster.url("postgres")).await?;
         run(&client, &format!("CREATE ROLE app LOGIN PASSWORD '{APP_PASSWORD}'")).await?;
         run(&client, "CREATE DATABASE app OWNER app").await?;
-        if cluster.programs().has_library("pg_stat_statements") {
-            let inside = connect_url(&cluster.url("app")).await?;
-            run(&inside, "CREATE EXTENSION pg_stat_statements").await?;
+        let inside = connect_url(&cluster.url("app")).await?;
+        for extension in ["pg_stat_statements", "hypopg"] {
+            if cluster.programs().has_library(extension) {
+                run(&inside, &format!("CREATE EXTENSION {extension}")).await?;
+            }
         }
         Ok(upstream)
     }
