@@ -58,11 +58,15 @@ impl CoalesceSettings {
         }
         let mut strictest: Option<Level> = None;
         for (schema, name) in tables {
-            let said = self.tables.get(&format!("{schema}.{name}")).or_else(|| self.tables.get(name));
-            let level = said.copied().unwrap_or(self.default)?;
+            let level = self.said_of(schema, name).unwrap_or(self.default)?;
             strictest = Some(strictest.map_or(level, |strictest| strictest.stricter(level)));
         }
         strictest.or(self.default)
+    }
+
+    /// What the rules say of a table by its name; the outer `None`: nothing.
+    pub fn said_of(&self, schema: &str, name: &str) -> Option<Option<Level>> {
+        self.tables.get(&format!("{schema}.{name}")).or_else(|| self.tables.get(name)).copied()
     }
 
     /// Whether some answers may be kept only while a fence holds.

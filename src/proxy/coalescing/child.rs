@@ -2,7 +2,7 @@
 
 use super::line::Line;
 use super::survey::holes;
-use crate::catalog::{Catalog, Oid};
+use crate::catalog::{Catalog, Oid, Table};
 use crate::coalesce::prefetch::Child;
 use crate::coalesce::prefetch::keys::{Slot, oid};
 use crate::coalesce::prefetch::level::Level;
@@ -43,9 +43,14 @@ pub fn of(line: &Line, described: &Described, read: &Read<'_>, settings: &Coales
     }
 }
 
-/// What the rules say of a shape that depends on these tables; `None`: to leave it alone.
+/// What the rules say of a shape that depends on these tables; `None`: to leave it alone. What is said of a partitioned
+/// table is said of its partitions, unless they are named.
 pub fn level(settings: &CoalesceSettings, shape: u64, tables: &[Oid], catalog: &Catalog) -> Option<Level> {
-    let named = tables.iter().filter_map(|&oid| catalog.table_by_oid(oid));
+    let covered = |table: &&Table| {
+        let within = table.partition_of.as_ref().is_some_and(|of| tables.contains(&of.parent));
+        within && settings.said_of(&table.schema, &table.name).is_none()
+    };
+    let named = tables.iter().filter_map(|&oid| catalog.table_by_oid(oid)).filter(|table| !covered(table));
     settings.level(shape, named.map(|table| (&*table.schema, &*table.name)))
 }
 
