@@ -1,0 +1,20 @@
+-- Records with three companions each, notes with lines, and a table that uploads go to.
+CREATE EXTENSION pg_stat_statements;
+CREATE ROLE app LOGIN PASSWORD 'secret';
+CREATE TABLE facilities (id int PRIMARY KEY, code text UNIQUE, name text);
+INSERT INTO facilities SELECT n, 'F' || n, 'facility ' || n FROM generate_series(1, 800) n;
+CREATE TABLE sources (id int PRIMARY KEY, code text UNIQUE, kind text);
+INSERT INTO sources SELECT n, 'S' || n, 'kind ' || n % 7 FROM generate_series(1, 900) n;
+CREATE TABLE users (id int PRIMARY KEY, email text UNIQUE);
+INSERT INTO users SELECT n, n || '@example.org' FROM generate_series(1, 700) n;
+CREATE TABLE records (id int PRIMARY KEY, facility_id int, source_id int, user_id int, quantity numeric);
+INSERT INTO records SELECT n, n * 3 % 800 + 1, n * 5 % 900 + 1, n * 7 % 700 + 1, n FROM generate_series(1, 5000) n;
+CREATE TABLE notes (id int PRIMARY KEY, record_id int);
+INSERT INTO notes SELECT n, n % 5000 + 1 FROM generate_series(1, 50000) n;
+CREATE INDEX ON notes (record_id);
+CREATE TABLE lines (id int PRIMARY KEY, note_id int, text text);
+INSERT INTO lines SELECT n, n % 50000 + 1, 'line ' || n FROM generate_series(1, 100000) n;
+CREATE INDEX ON lines (note_id);
+CREATE TABLE readings (name text, facility_id int, source_id int, user_id int, quantity float8);
+GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
+ANALYZE;
