@@ -1,6 +1,7 @@
 //! Index advice against a real PostgreSQL: the golden cases of `tests/data/advice`.
 
 mod acting;
+mod auto;
 mod cases;
 mod running;
 mod saas;
