@@ -3,6 +3,8 @@
 mod acting;
 mod auto;
 mod cases;
+mod parted;
+mod restart;
 mod running;
 mod saas;
 

@@ -188,8 +188,13 @@ const PARTITIONED: &str = "p";
 /// Nothing is left behind, or the sentence says so.
 pub async fn build(site: &Site<'_>, build: &Build, again: bool) -> Result<(), Trouble> {
     let (table, kind) = site.table(&build.table).await?;
-    if !site.actor.hold(table).await? {
-        return Err(Trouble::Busy(build.table.clone()));
+    while !site.actor.hold(table).await? {
+        if !again {
+            return Err(Trouble::Busy(build.table.clone()));
+        }
+        // The connection of a process that was killed holds it until the server is done with what it was asked.
+        site.teller.tell("the server is still at what was begun earlier".to_owned());
+        tokio::time::sleep(LOOK).await;
     }
     if kind == PARTITIONED {
         parted::build(site, build, table).await?;

@@ -176,9 +176,34 @@ const LOOSE: &str = "WITH RECURSIVE tree(oid) AS (SELECT pg_catalog.to_regclass(
     JOIN pg_catalog.pg_index i ON i.indrelid = t.oid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace WHERE NOT x.relispartition AND x.relkind = 'i'";
 
+/// Parts that have a name of their own: they were there before and were attached.
+const OLDER: &str = "WITH RECURSIVE tree(oid) AS (SELECT pg_catalog.to_regclass($1)::oid UNION \
+    SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid) \
+    SELECT n.nspname::text, t.relname::text, x.relname::text, \
+        substring(pg_catalog.pg_get_indexdef(x.oid) FROM ' USING .*$') \
+    FROM tree JOIN pg_catalog.pg_class x ON x.oid = tree.oid AND x.relkind = 'i' \
+    JOIN pg_catalog.pg_index i ON i.indexrelid = x.oid JOIN pg_catalog.pg_class t ON t.oid = i.indrelid \
+    JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace";
+
+/// What the twin of an index that was there before is called until that one is gone.
+const TWIN: &str = "_twin";
+
 /// Takes it away with all its parts. PostgreSQL cannot do that CONCURRENTLY, so it waits briefly for a moment when
-/// nobody uses the table, again and again.
+/// nobody uses the table, again and again. An attached part goes with the whole and cannot be detached, so what was
+/// there before gets a twin first, which takes its name afterwards.
 pub(super) async fn remove(site: &Site<'_>, build: &Build) -> Result<(), Trouble> {
+    let mut twins = Vec::new();
+    for row in &site.actor.rows(OLDER, &[&build.index()]).await? {
+        let (schema, table): (String, String) = (get(row, 0)?, get(row, 1)?);
+        let (name, body): (String, String) = (get(row, 2)?, get(row, 3)?);
+        if name != name_of(&build.name, &table) {
+            let twin = sql::joined(&name, TWIN);
+            let on = format!("{}.{}", quoted(&schema), quoted(&table));
+            let ddl = format!("CREATE INDEX CONCURRENTLY {} ON {on}{body}", quoted(&twin));
+            one(site, &schema, &twin, &ddl, &format!("keeping {name}: "), true).await?;
+            twins.push((schema, twin, name));
+        }
+    }
     site.ddl(&format!("DROP INDEX IF EXISTS {}", build.index())).await?;
     for row in &site.actor.rows(LOOSE, &[&build.table]).await? {
         let (schema, table, name): (String, String, String) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
@@ -186,6 +211,10 @@ pub(super) async fn remove(site: &Site<'_>, build: &Build) -> Result<(), Trouble
             let sql = format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{}", quoted(&schema), quoted(&name));
             site.slowly(&sql, "").await?;
         }
+    }
+    for (schema, twin, name) in twins {
+        let sql = format!("ALTER INDEX {}.{} RENAME TO {}", quoted(&schema), quoted(&twin), quoted(&name));
+        site.ddl(&sql).await?;
     }
     Ok(())
 }
