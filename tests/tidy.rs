@@ -41,7 +41,7 @@ const NEIGHBOURS: [(&str, &str, &str); 6] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 24] = [
+const PURE: [&str; 25] = [
     "src/advise/",
     "src/catalog/",
     "src/error.rs",
@@ -55,6 +55,7 @@ const PURE: [&str; 24] = [
     "src/maintain/bound.rs",
     "src/maintain/cell.rs",
     "src/maintain/civil.rs",
+    "src/maintain/index/settings.rs",
     "src/maintain/layout.rs",
     "src/maintain/period.rs",
     "src/maintain/settings.rs",
@@ -117,7 +118,7 @@ const CRATES: [(&str, &[&str]); 40] = [
     ("rustix", &["net"]),
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
-    ("serde", &["admin", "advise", "catalog", "coalesce", "config", "maintain", "observe", "sql"]),
+    ("serde", &["admin", "advise", "catalog", "coalesce", "config", "maintain", "observe", "probe", "sql"]),
     ("serde_json", &["admin", "cli", "config", "maintain", "observe", "probe"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "maintain", "tls"]),

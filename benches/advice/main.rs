@@ -1,10 +1,13 @@
-//! Index advice, measured on a private PostgreSQL: `cargo bench --bench advice -- saas`, `… -- many`, `… -- tpch`. What is
-//! advised is built, and the tables show times, costs and sizes before and after. `benches/README.md` says more.
+//! Index advice, measured on a private PostgreSQL: `cargo bench --bench advice -- saas`, `… -- many`, `… -- tpch`,
+//! `… -- job FOLDER`. What is advised is built, and the tables show times, costs and sizes before and after.
+//! `benches/README.md` says more.
 
 // A panic is how this program reports.
 #![allow(clippy::unwrap_used)]
 
+mod job;
 mod many;
+mod proved;
 #[path = "../../tests/it/advice/saas.rs"]
 mod saas;
 mod tpch;
@@ -36,7 +39,10 @@ fn main() {
     if has("many") {
         many::run(&start());
     }
+    if let Some(folder) = words.iter().position(|word| word == "job").and_then(|at| words.get(at + 1)) {
+        job::run(&start(), std::path::Path::new(folder));
+    }
     if words.is_empty() {
-        println!("usage: saas | many | tpch [SCALE] [execute]");
+        println!("usage: saas | many | tpch [SCALE] [execute] | job FOLDER");
     }
 }

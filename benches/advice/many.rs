@@ -1,6 +1,9 @@
-//! A thousand shapes over forty tables: how long advice takes, and how many questions.
+//! A thousand shapes over forty tables: how long advice takes, how many questions, and what it costs.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use pgweir::advise::AdviseSettings;
 use pgweir::demo::cluster::Cluster;
@@ -46,13 +49,67 @@ pub fn run(cluster: &Cluster) {
         }
     }
     let (count, begun) = (shapes.len(), Instant::now());
+    let (own, of_server) = (own_cpu_s(), server_cpu_s(cluster));
+    let ended = Arc::new(AtomicBool::new(false));
+    let watching = watch(cluster, ended.clone());
     let outcome = advise(&runtime, cluster, "many", shapes, &AdviseSettings::default());
+    ended.store(true, Relaxed);
+    let connections = watching.join().unwrap();
+    let took = begun.elapsed().as_secs_f64();
+    let (own, of_server) = (own_cpu_s() - own, server_cpu_s(cluster) - of_server);
     println!(
         "{count} shapes: {} suggestions of {} candidates, {} questions, {:.1} s, {:.0} % less time by the planner",
         outcome.advice.suggestions.len(),
         outcome.advice.candidates,
         outcome.questions,
-        begun.elapsed().as_secs_f64(),
+        took,
         100.0 * (1.0 - outcome.advice.after_ms / outcome.advice.before_ms)
     );
+    // In the background the adviser rests nine times as long as a run took (`proxy/advising.rs`, REST).
+    println!(
+        "at most {connections} connections; CPU: pgweir {own:.1} s, PostgreSQL {of_server:.1} s; with the rest of {:.0} s \
+         that follows in the background: {:.1} % of a core on average",
+        took * 9.0,
+        100.0 * (own + of_server) / (took * 10.0)
+    );
+}
+
+fn own_cpu_s() -> f64 {
+    // SAFETY: an all-zero rusage is a valid one, and the call writes to it only.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// Of backends that have ended.
+fn server_cpu_s(cluster: &Cluster) -> f64 {
+    // A backend is counted when the postmaster has taken note of its end.
+    std::thread::sleep(Duration::from_millis(300));
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", cluster.pid().unwrap())).unwrap();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+    // Fields 16 and 17 of proc(5), in hundredths of a second.
+    fields[13..15].iter().map(|field| field.parse::<f64>().unwrap() / 100.0).sum()
+}
+
+/// The most connections of pgweir that there were at a time.
+fn watch(cluster: &Cluster, ended: Arc<AtomicBool>) -> JoinHandle<i64> {
+    let url = cluster.url("postgres");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgweir probe'";
+            let mut most = 0;
+            while !ended.load(Relaxed) {
+                most = most.max(client.query_one(query, &[]).await.unwrap().get(0));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            most
+        })
+    })
 }

@@ -10,14 +10,14 @@ use std::time::Instant;
 use pgweir::advise::AdviseSettings;
 use pgweir::demo::cluster::Cluster;
 use pgweir::maintain::index::gather::{Shape, from_sql};
-use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,
     RegionGenerator, SupplierGenerator,
 };
 
-use crate::saas::{advise, built, connect};
+use crate::proved;
+use crate::saas::{advise, connect};
 
 const TABLES: &str = "
 CREATE TABLE nation (n_nationkey int, n_name char(25), n_regionkey int, n_comment varchar(152));
@@ -39,9 +39,6 @@ CREATE TABLE lineitem (l_orderkey int, l_partkey int, l_suppkey int, l_linenumbe
 
 /// Megabytes, and the relative cost that has to be reached.
 const GOALS: [(u64, f64); 3] = [(500, 0.65), (1000, 0.545), (2000, 0.49)];
-
-/// A query that takes longer counts as this.
-const TIMEOUT_S: f64 = 90.0;
 
 pub fn run(cluster: &Cluster, scale: f64, execute: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -78,20 +75,11 @@ pub fn run(cluster: &Cluster, scale: f64, execute: bool) {
         last.get_or_insert(outcome);
     }
     if execute && let Some(outcome) = last {
-        let before = times(&runtime, &client, &queries);
-        let bytes = runtime.block_on(built(&client, &outcome));
-        let after = times(&runtime, &client, &queries);
-        println!(
-            "\n{:>5} {:>9} {:>9}   executed with the first set, {} MB real",
-            "query",
-            "before s",
-            "after s",
-            bytes >> 20
-        );
-        for ((number, _), (before, after)) in queries.iter().zip(before.iter().zip(&after)) {
-            println!("{number:>5} {before:>9.2} {after:>9.2}");
-        }
-        println!("{:>5} {:>9.2} {:>9.2}", "sum", before.iter().sum::<f64>(), after.iter().sum::<f64>());
+        println!("\nexecuted with the first set, one index after the other");
+        let named = |(number, sql): &(i32, String)| {
+            (format!("Q{number}"), sql.clone(), from_sql(sql, &[])[0].fingerprint)
+        };
+        proved::run(&runtime, &client, queries.iter().map(named).collect(), &outcome);
     }
 }
 
@@ -184,19 +172,4 @@ async fn copy(client: &Client, folder: &Path, table: &str, rows: impl Iterator<I
     let copy = format!("COPY {table} FROM '{}' WITH (DELIMITER '|')", path.display());
     client.batch_execute(&copy).await.unwrap();
     std::fs::remove_file(path).unwrap();
-}
-
-fn times(runtime: &Runtime, client: &Client, queries: &[(i32, String)]) -> Vec<f64> {
-    let one = |(_, sql): &(i32, String)| {
-        runtime.block_on(async {
-            let bound = format!("SET statement_timeout = '{TIMEOUT_S}s'");
-            client.batch_execute(&bound).await.unwrap();
-            let begun = Instant::now();
-            match client.simple_query(sql).await {
-                Ok(_) => begun.elapsed().as_secs_f64(),
-                Err(_) => TIMEOUT_S,
-            }
-        })
-    };
-    queries.iter().map(one).collect()
 }

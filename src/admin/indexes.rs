@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -41,15 +42,48 @@ pub(super) async fn indexes(
     }
 }
 
-/// Begins to build what was suggested, or to take it away; `GET /api/database/indexes` tells how it goes.
+/// What a command may say beside its name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Said {
+    /// Build it whatever the server has to do.
+    force: bool,
+    /// Why nobody wants to hear of it.
+    reason: Option<String>,
+}
+
+/// Characters of a reason.
+const REASON_MAX: usize = 500;
+
+/// Begins to build what was suggested, or to take it away, or notes that nobody wants to hear of it;
+/// `GET /api/database/indexes` tells how it goes.
 pub(super) async fn act(
     State(shared): State<Arc<Shared>>,
     Path((id, act)): Path<(String, String)>,
+    body: Bytes,
 ) -> Response {
+    let said = match body.is_empty() {
+        true => Ok(Said::default()),
+        false => serde_json::from_slice::<Said>(&body),
+    };
+    let said = match said {
+        Ok(said) => said,
+        Err(error) => {
+            let hint = "send JSON such as {\"force\": true} or {\"reason\": \"…\"}, or nothing";
+            return failure(StatusCode::BAD_REQUEST, &error.to_string(), hint);
+        }
+    };
     let what = match act.as_str() {
-        "apply" => IndexAct::Apply,
+        "apply" => IndexAct::Apply { force: said.force },
         "drop" => IndexAct::Drop,
-        _ => return failure(StatusCode::NOT_FOUND, "there is no such command", "apply and drop are known"),
+        "dismiss" => {
+            IndexAct::Dismiss { reason: said.reason.unwrap_or_default().chars().take(REASON_MAX).collect() }
+        }
+        "recall" => IndexAct::Recall,
+        _ => {
+            let hint = "apply, drop, dismiss and recall are known";
+            return failure(StatusCode::NOT_FOUND, "there is no such command", hint);
+        }
     };
     match shared.fabric.act_on_index(&id, what) {
         Ok(()) => (StatusCode::ACCEPTED, Json(json!({"status": "begun"}))).into_response(),
@@ -100,6 +134,8 @@ fn view(all: &Advices, database: Option<&str>) -> Value {
         "suggestions": suggestions,
         "existing": existing,
         "history": all.history,
+        "dismissed": all.dismissed,
+        "auto": all.auto,
         "notes": notes,
         "hints": hints,
         "databases": databases,

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::maintain::desk::Desk;
 use crate::maintain::index::Outcome;
+use crate::observe::indexes as indexes_done;
 
 mod access;
 mod acts;
@@ -126,10 +127,19 @@ pub struct Advised {
 }
 
 /// What may be done about a suggestion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexAct {
-    Apply,
+    /// `force`: whatever the server has to do beside.
+    Apply {
+        force: bool,
+    },
     Drop,
+    /// Nobody wants to hear of it.
+    Dismiss {
+        reason: String,
+    },
+    /// It was dismissed by a command, and is not any more.
+    Recall,
 }
 
 /// Advice for all databases in use.
@@ -139,7 +149,11 @@ pub struct Advices {
     /// Other advice is being made, so that it is worth asking again.
     pub making: bool,
     /// What was done on command, the latest first.
-    pub history: Vec<crate::maintain::index::history::Act>,
+    pub history: Vec<indexes_done::Act>,
+    /// What was dismissed by a command.
+    pub dismissed: Vec<indexes_done::Dismissal>,
+    /// What `indexes.auto` waits for, by database.
+    pub auto: std::collections::BTreeMap<String, String>,
 }
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

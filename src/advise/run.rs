@@ -239,7 +239,9 @@ fn why(candidate: &Candidate, table: &Table, tried: bool) -> Vec<String> {
     }
     if table.partitioning.is_some() {
         why.push(
-            "It is made on the partitioned table, and PostgreSQL makes it on each partition.".to_owned(),
+            "The table is partitioned, and this statement keeps writers waiting; `pgweir indexes apply` builds it \
+             partition by partition instead, beside them."
+                .to_owned(),
         );
     }
     why

@@ -58,6 +58,9 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 /// The first half of the advisory locks that tell the pgweir of one database apart: "pgwe" in letters.
 const LOCK_CLASS: i32 = 0x7067_7765;
 
+/// The same for the one lock by which they choose who builds indexes: "pgwi".
+const LEADER_CLASS: i32 = 0x7067_7769;
+
 /// A connection to one database.
 pub struct Actor {
     client: Client,
@@ -81,8 +84,30 @@ impl Actor {
         settings: &MaintenanceSettings,
         audit: Arc<dyn Audit>,
     ) -> Result<Actor, Trouble> {
+        // PostgreSQL writes names with their schemas, and nobody's operators stand in for its own.
+        let path = ("search_path", "pg_catalog".to_owned());
+        Actor::open(target, database, settings, audit, Some(path)).await
+    }
+
+    /// The same with the user's own search path, for expressions of the user's statements.
+    pub async fn connect_as_user(
+        target: Target,
+        database: &str,
+        settings: &MaintenanceSettings,
+        audit: Arc<dyn Audit>,
+    ) -> Result<Actor, Trouble> {
+        Actor::open(target, database, settings, audit, None).await
+    }
+
+    async fn open(
+        target: Target,
+        database: &str,
+        settings: &MaintenanceSettings,
+        audit: Arc<dyn Audit>,
+        path: Option<(&'static str, String)>,
+    ) -> Result<Actor, Trouble> {
         let ms = |duration: Duration| duration.as_millis().max(1).to_string();
-        let startup: Vec<(&str, String)> = vec![
+        let mut startup: Vec<(&str, String)> = vec![
             ("client_encoding", "UTF8".to_owned()),
             ("application_name", APPLICATION_NAME.to_owned()),
             ("default_transaction_read_only", "off".to_owned()),
@@ -90,8 +115,6 @@ impl Actor {
             ("statement_timeout", "0".to_owned()),
             ("lock_timeout", ms(settings.lock_timeout)),
             ("idle_in_transaction_session_timeout", ms(FORGOTTEN)),
-            // PostgreSQL writes names with their schemas, and nobody's operators stand in for its own.
-            ("search_path", "pg_catalog".to_owned()),
             // Texts of values, as they are compared and kept.
             ("TimeZone", "UTC".to_owned()),
             ("DateStyle", "ISO, YMD".to_owned()),
@@ -103,6 +126,7 @@ impl Actor {
             // Policies must not hide rows from a copy: an error is better.
             ("row_security", "off".to_owned()),
         ];
+        startup.extend(path);
         let client = dedicated::connect(target, &startup).await?;
         let mut actor = Actor {
             client,
@@ -117,10 +141,16 @@ impl Actor {
         Ok(actor)
     }
 
+    /// Is the one of all pgweir of this database that builds indexes without being told; `false`: another one is.
+    /// Lasts as long as the connection.
+    pub async fn lead(&self) -> Result<bool, Trouble> {
+        self.value("SELECT pg_catalog.pg_try_advisory_lock($1, 0)", &[&LEADER_CLASS]).await
+    }
+
     /// Holds a table for this connection; `false`: another connection has it. It is let go with the connection.
     pub async fn hold(&self, table: u32) -> Result<bool, Trouble> {
         let key = i32::from_ne_bytes(table.to_ne_bytes());
-        self.value("SELECT pg_try_advisory_lock($1, $2)", &[&LOCK_CLASS, &key]).await
+        self.value("SELECT pg_catalog.pg_try_advisory_lock($1, $2)", &[&LOCK_CLASS, &key]).await
     }
 
     pub async fn rows(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Trouble> {

@@ -10,10 +10,11 @@ use super::coalescing::Coalescing;
 use super::facts::Book;
 use super::fences::Fences;
 use super::findings::Findings;
+use super::indexes::Acts;
 use super::ledger::{Entry, Key, Ledger};
 use super::partitions::Board;
 use super::slow_log::SlowLog;
-use super::state;
+use super::state::{self, Books};
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -198,6 +199,8 @@ pub struct Registry {
     pub state: state::Counts,
     /// Partitioned tables, and the work on them.
     pub partitions: Board,
+    /// What was done to indexes.
+    pub indexes: Acts,
 }
 
 impl Default for Registry {
@@ -217,11 +220,17 @@ impl Default for Registry {
             slow_log: SlowLog::default(),
             state: state::Counts::default(),
             partitions: Board::default(),
+            indexes: Acts::default(),
         }
     }
 }
 
 impl Registry {
+    /// What is kept over restarts.
+    pub fn books(&self) -> Books<'_> {
+        Books { ledger: &self.ledger, findings: &self.findings, indexes: &self.indexes }
+    }
+
     /// An entry of the ledger for a shape that a worker has not seen before, which the parser is told of.
     pub fn enter(&self, key: Key, text: &str) -> Arc<Entry> {
         self.facts.announce(key.fingerprint, text);

@@ -7,6 +7,7 @@ mod exposition;
 pub mod facts;
 pub mod fences;
 pub mod findings;
+pub mod indexes;
 pub mod latency;
 pub mod ledger;
 pub mod log;

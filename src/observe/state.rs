@@ -1,5 +1,6 @@
-//! Ledger and findings over restarts: what is kept, and a small file of JSON lines, one shape or finding each,
-//! written whole and put in place at once. Holds shapes and totals, no value of any statement.
+//! Ledger, findings and what was done to indexes over restarts: what is kept, and a small file of JSON lines, one
+//! shape, finding or act each, written whole and put in place at once. Holds shapes and totals, no value of any
+//! statement.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -10,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use serde::{Deserialize, Serialize};
 
 use super::findings::{Finding, Findings};
+use super::indexes::{self, Acts};
 use super::latency::Distribution;
 use super::ledger::{Key, Ledger, Row, Totals};
 
@@ -19,11 +21,13 @@ struct Heading {
     pgweir_state: u32,
 }
 
-/// Another version is refused, so a change of the lines needs another number.
-const VERSION: u32 = 2;
+/// A later version is refused, so a change of the lines needs another number. The second had no indexes.
+const VERSION: u32 = 3;
+const OLDEST: u32 = 2;
 
-/// Longer lines are none of ours; of texts 4 KiB are kept, and a finding has two.
-const LINE_MAX: usize = 256 * 1024;
+/// Longer lines are none of ours; of texts 4 KiB are kept, and a finding has two. An index on a table of a
+/// thousand partitions takes two statements for each.
+const LINE_MAX: usize = 1024 * 1024;
 
 /// A line behind the first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +35,7 @@ const LINE_MAX: usize = 256 * 1024;
 enum Kept {
     Shape(Line),
     Finding(Box<Finding>),
+    Index(indexes::Kept),
 }
 
 /// One shape as it is kept, in a file or in a table.
@@ -60,20 +65,36 @@ pub struct Line {
 pub struct Saved {
     pub shapes: Vec<Line>,
     pub findings: Vec<Finding>,
+    pub indexes: Vec<indexes::Kept>,
+}
+
+/// Where it comes from, and goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Books<'a> {
+    pub ledger: &'a Ledger,
+    pub findings: &'a Findings,
+    pub indexes: &'a Acts,
 }
 
 impl Saved {
     /// What there is at this moment.
-    pub fn of(ledger: &Ledger, findings: &Findings) -> Saved {
-        Saved { shapes: ledger.rows().iter().map(line).collect(), findings: findings.every() }
+    pub fn of(books: Books<'_>) -> Saved {
+        // The acts first: what they have counted is in the ledger that is saved with them.
+        let indexes = books.indexes.every();
+        Saved {
+            shapes: books.ledger.rows().iter().map(line).collect(),
+            findings: books.findings.every(),
+            indexes,
+        }
     }
 
     /// Adds it to what this process has. Returns how many shapes.
-    pub fn remember(self, ledger: &Ledger, findings: &Findings) -> usize {
+    pub fn remember(self, books: Books<'_>) -> usize {
         let rows: Vec<Row> = self.shapes.into_iter().filter_map(row).collect();
         let count = rows.len();
-        ledger.remember(rows);
-        findings.remember(self.findings);
+        books.ledger.remember(rows);
+        books.findings.remember(self.findings);
+        books.indexes.remember(self.indexes);
         count
     }
 }
@@ -86,12 +107,12 @@ pub struct Counts {
     pub errors: AtomicU64,
 }
 
-/// Writes ledger and findings to `path`, by way of a file beside it. Returns how many shapes.
+/// Writes the books to `path`, by way of a file beside it. Returns how many shapes.
 ///
 /// # Errors
 /// The folder or the file cannot be written; what was there before stays.
-pub fn save(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usize> {
-    let saved = Saved::of(ledger, findings);
+pub fn save(books: Books<'_>, path: &Path) -> io::Result<usize> {
+    let saved = Saved::of(books);
     let count = saved.shapes.len();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
@@ -101,7 +122,7 @@ pub fn save(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usi
     serde_json::to_writer(&mut file, &Heading { pgweir_state: VERSION })?;
     let shapes = saved.shapes.into_iter().map(Kept::Shape);
     let found = saved.findings.into_iter().map(|finding| Kept::Finding(Box::new(finding)));
-    for line in shapes.chain(found) {
+    for line in shapes.chain(found).chain(saved.indexes.into_iter().map(Kept::Index)) {
         file.write_all(b"\n")?;
         serde_json::to_writer(&mut file, &line)?;
     }
@@ -111,12 +132,12 @@ pub fn save(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usi
     Ok(count)
 }
 
-/// Puts what an earlier process saved into ledger and findings. Returns how many shapes; none if there is no
+/// Puts what an earlier process saved into the books. Returns how many shapes; none if there is no
 /// file.
 ///
 /// # Errors
 /// The file cannot be read or is not one of ours. Nothing is remembered then.
-pub fn load(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usize> {
+pub fn load(books: Books<'_>, path: &Path) -> io::Result<usize> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -124,7 +145,7 @@ pub fn load(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usi
     };
     let mut lines = BufReader::new(file).lines();
     let heading: Heading = serde_json::from_str(&lines.next().unwrap_or_else(|| Ok(String::new()))?)?;
-    if heading.pgweir_state != VERSION {
+    if !(OLDEST..=VERSION).contains(&heading.pgweir_state) {
         let what = format!("version {} of a state file is not known", heading.pgweir_state);
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
@@ -137,9 +158,10 @@ pub fn load(ledger: &Ledger, findings: &Findings, path: &Path) -> io::Result<usi
         match serde_json::from_str(&text)? {
             Kept::Shape(shape) => saved.shapes.push(shape),
             Kept::Finding(finding) => saved.findings.push(*finding),
+            Kept::Index(kept) => saved.indexes.push(kept),
         }
     }
-    Ok(saved.remember(ledger, findings))
+    Ok(saved.remember(books))
 }
 
 /// The ledger's row as it is kept.
@@ -190,36 +212,55 @@ fn row(line: Line) -> Option<Row> {
 #[cfg(test)]
 mod tests {
     use super::super::findings::Met;
+    use super::super::indexes::Dismissal;
     use super::super::ledger::Outcome;
     use super::*;
 
+    #[derive(Default)]
+    struct All(Ledger, Findings, Acts);
+
+    impl All {
+        fn books(&self) -> Books<'_> {
+            Books { ledger: &self.0, findings: &self.1, indexes: &self.2 }
+        }
+    }
+
     #[test]
     fn what_is_saved_is_loaded() {
-        let (folder, ledger, findings) =
-            (tempfile::tempdir().unwrap(), Ledger::default(), Findings::default());
+        let (folder, all) = (tempfile::tempdir().unwrap(), All::default());
         let path = folder.path().join("pgweir.state");
-        assert_eq!(load(&ledger, &findings, &path).unwrap(), 0);
+        assert_eq!(load(all.books(), &path).unwrap(), 0);
         let key = Key { database: "app".into(), user: "me".into(), fingerprint: u64::MAX };
-        let entry = ledger.enter(key, "select \"a\nb\" from t where x = $1");
+        let entry = all.0.enter(key, "select \"a\nb\" from t where x = $1");
         entry.record(&Outcome { call: true, rows: 3, server_us: 1234, ..Outcome::default() }, 77);
-        findings.note(Met { class: "nested", proved: true, n: 12, time_us: 77, ..Met::default() });
-        assert_eq!(save(&ledger, &findings, &path).unwrap(), 1);
-        let (later, again) = (Ledger::default(), Findings::default());
-        assert_eq!(load(&later, &again, &path).unwrap(), 1);
-        assert_eq!(later.rows(), ledger.rows());
-        assert_eq!(again.list(), findings.list());
-        assert_eq!(again.list().len(), 1);
+        all.1.note(Met { class: "nested", proved: true, n: 12, time_us: 77, ..Met::default() });
+        all.2.dismiss(Dismissal { id: "ix-01".to_owned(), reason: "no".to_owned(), at_s: 7 });
+        assert_eq!(save(all.books(), &path).unwrap(), 1);
+        let later = All::default();
+        assert_eq!(load(later.books(), &path).unwrap(), 1);
+        assert_eq!(later.0.rows(), all.0.rows());
+        assert_eq!(later.1.list(), all.1.list());
+        assert_eq!(later.1.list().len(), 1);
+        assert_eq!(later.2.dismissals(), all.2.dismissals());
+        assert_eq!(later.2.dismissals().len(), 1);
+    }
+
+    #[test]
+    fn the_version_before_is_read() {
+        let (folder, all) = (tempfile::tempdir().unwrap(), All::default());
+        let path = folder.path().join("x");
+        fs::write(&path, "{\"pgweir_state\":2}\n").unwrap();
+        assert_eq!(load(all.books(), &path).unwrap(), 0);
     }
 
     #[test]
     fn a_foreign_file_is_refused_and_nothing_remembered() {
-        let (folder, ledger, findings) =
-            (tempfile::tempdir().unwrap(), Ledger::default(), Findings::default());
+        let (folder, all) = (tempfile::tempdir().unwrap(), All::default());
         let path = folder.path().join("x");
         for text in ["", "hello", "{\"pgweir_state\":1}\n", "{\"pgweir_state\":2}\n{\"kind\":\"shape\"}\n"] {
             fs::write(&path, text).unwrap();
-            assert!(load(&ledger, &findings, &path).is_err(), "{text}");
+            assert!(load(all.books(), &path).is_err(), "{text}");
         }
-        assert_eq!(ledger.shapes(), 0);
+        assert_eq!(all.0.shapes(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! pgweir's own questions to a database: a few connections of its own, with short timeouts, that change
 //! nothing. Knows how to ask and what to make of the answers; when to ask, the shell decides.
 
-pub mod act;
+pub mod building;
 mod carrier;
 pub mod catalog;
 mod code;

@@ -1,10 +1,13 @@
-//! Ledger and findings over restarts in two tables, in a schema of the user's choice. Several pgweir may keep
+//! Ledger, findings and the history of indexes over restarts in three tables, in a schema of the user's choice. Several pgweir may keep
 //! theirs side by side. Must not know when that is done; the lines are those of the state file.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio_postgres::{Client, Transaction};
 
 use super::{ProbeError, quoted};
 use crate::observe::findings::Finding;
+use crate::observe::indexes::Kept;
 use crate::observe::state::{Line, Saved};
 
 /// Where the state of one pgweir is kept.
@@ -21,8 +24,8 @@ const OWN_NAMES: &str = "SET LOCAL search_path = pg_catalog";
 /// Lines that are read back, at most: the largest ledger that the rules allow.
 const LINES_MAX: i64 = 100_000;
 
-/// Findings that are read back, at most; more than are ever kept at a time.
-const FINDINGS_MAX: i64 = 10_000;
+/// Findings, or entries of the history of indexes, that are read back, at most; more than are ever kept at a time.
+const BODIES_MAX: i64 = 10_000;
 
 /// The columns of a table that is made when it is missing.
 const LEDGER: (&str, &str) = (
@@ -33,8 +36,9 @@ const LEDGER: (&str, &str) = (
      max_us bigint NOT NULL, first_s bigint NOT NULL, last_s bigint NOT NULL, latency text NOT NULL, \
      PRIMARY KEY (instance, database, username, shape)",
 );
-const FINDINGS: (&str, &str) =
-    ("findings", "instance text, id text, body jsonb NOT NULL, PRIMARY KEY (instance, id)");
+const BODIES: &str = "instance text, id text, body jsonb NOT NULL, PRIMARY KEY (instance, id)";
+const FINDINGS: (&str, &str) = ("findings", BODIES);
+const INDEXES: (&str, &str) = ("index_history", BODIES);
 
 /// Keeps these lines and findings, and forgets what was kept of others of this instance. Where there are none
 /// nothing changes: an empty ledger is one that has not begun. Returns how many rows were written.
@@ -60,7 +64,14 @@ async fn write(transaction: &Transaction<'_>, place: &Place, saved: &Saved) -> R
     }
     make(transaction, place, FINDINGS).await?;
     if !saved.findings.is_empty() {
-        written += upsert_findings(transaction, place, &saved.findings).await?;
+        let all = saved.findings.iter().map(|finding| (finding.id.clone(), finding));
+        written += upsert_bodies(transaction, place, FINDINGS.0, all).await?;
+    }
+    // Who was given tables of their own by an administrator may have no right to make a third, and no need.
+    if !saved.indexes.is_empty() || exists(transaction, place, INDEXES.0).await? {
+        make(transaction, place, INDEXES).await?;
+        let all = saved.indexes.iter().map(|kept| (kept.key(), kept));
+        written += upsert_bodies(transaction, place, INDEXES.0, all).await?;
     }
     Ok(written)
 }
@@ -77,7 +88,13 @@ pub(super) async fn load(client: &mut Client, place: &Place) -> Result<Saved, Pr
         saved.shapes = shapes(&transaction, place).await.map_err(|error| explained(error, place))?;
     }
     if exists(&transaction, place, FINDINGS.0).await? {
-        saved.findings = findings(&transaction, place).await.map_err(|error| explained(error, place))?;
+        saved.findings = bodies::<Finding>(&transaction, place, FINDINGS.0)
+            .await
+            .map_err(|error| explained(error, place))?;
+    }
+    if exists(&transaction, place, INDEXES.0).await? {
+        saved.indexes =
+            bodies::<Kept>(&transaction, place, INDEXES.0).await.map_err(|error| explained(error, place))?;
     }
     transaction.rollback().await?;
     Ok(saved)
@@ -119,12 +136,16 @@ async fn shapes(transaction: &Transaction<'_>, place: &Place) -> Result<Vec<Line
     Ok(lines)
 }
 
-async fn findings(transaction: &Transaction<'_>, place: &Place) -> Result<Vec<Finding>, ProbeError> {
-    let table = table(place, FINDINGS.0);
-    let query = format!("SELECT body::text FROM {table} WHERE instance = $1 LIMIT {FINDINGS_MAX}");
+async fn bodies<T: DeserializeOwned>(
+    transaction: &Transaction<'_>,
+    place: &Place,
+    name: &str,
+) -> Result<Vec<T>, ProbeError> {
+    let table = table(place, name);
+    let query = format!("SELECT body::text FROM {table} WHERE instance = $1 LIMIT {BODIES_MAX}");
     let mut found = Vec::new();
     for row in transaction.query(&query, &[&place.instance]).await? {
-        let unread = |error| ProbeError::Unfit(format!("{table} holds an unreadable finding: {error}"));
+        let unread = |error| ProbeError::Unfit(format!("{table} holds an unreadable body: {error}"));
         found.push(serde_json::from_str(row.try_get(0)?).map_err(unread)?);
     }
     Ok(found)
@@ -214,11 +235,12 @@ async fn upsert(transaction: &Transaction<'_>, place: &Place, lines: &[Line]) ->
     Ok(written)
 }
 
-/// The same for findings.
-async fn upsert_findings(
+/// The same for what is kept as a body under an id.
+async fn upsert_bodies<T: Serialize>(
     transaction: &Transaction<'_>,
     place: &Place,
-    findings: &[Finding],
+    name: &str,
+    all: impl Iterator<Item = (String, T)>,
 ) -> Result<u64, ProbeError> {
     let query = format!(
         "WITH now AS (SELECT id, body::jsonb FROM unnest($2::text[], $3::text[]) AS line(id, body)), \
@@ -227,11 +249,13 @@ async fn upsert_findings(
          INSERT INTO {table} AS old SELECT $1, now.* FROM now \
          ON CONFLICT (instance, id) DO UPDATE SET body = excluded.body \
          WHERE old.body IS DISTINCT FROM excluded.body",
-        table = table(place, FINDINGS.0)
+        table = table(place, name)
     );
-    let ids: Vec<&str> = findings.iter().map(|finding| finding.id.as_str()).collect();
-    let bodies = findings.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
-    let bodies = bodies.map_err(|error| ProbeError::Unfit(error.to_string()))?;
+    let (mut ids, mut bodies) = (Vec::new(), Vec::new());
+    for (id, body) in all {
+        ids.push(id);
+        bodies.push(serde_json::to_string(&body).map_err(|error| ProbeError::Unfit(error.to_string()))?);
+    }
     Ok(transaction.execute(&query, &[&place.instance, &ids, &bodies]).await?)
 }
 
@@ -245,7 +269,7 @@ fn explained(error: ProbeError, place: &Place) -> ProbeError {
         "42501" => format!(
             "; let the user that pgweir asks as (observe.probe.user in the rules) have the schema: CREATE SCHEMA \
              {schema} AUTHORIZATION …, or GRANT USAGE, CREATE ON SCHEMA {schema} and the rights on its tables \
-             ledger and findings to it"
+             ledger, findings and index_history to it"
         ),
         "42703" | "42P10" | "42804" => format!(
             "; {schema}.ledger and {schema}.findings are not both tables of pgweir's: name another schema, or \

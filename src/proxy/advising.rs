@@ -15,7 +15,7 @@ use super::hub::{Hub, Live};
 use super::whom;
 use crate::admin::{Advices, Advised};
 use crate::advise::{AdviseSettings, Suggestion};
-use crate::maintain::index::{self, Outcome, gather};
+use crate::maintain::index::{self, Outcome, auto, gather};
 use crate::observe::ledger::Row;
 use crate::observe::process::now_s;
 use crate::probe::{Probe, ProbeError, Target};
@@ -101,6 +101,20 @@ impl Desk {
         }
     }
 
+    /// What was made last.
+    pub fn last(&self) -> Vec<Advised> {
+        self.state().last.clone()
+    }
+
+    /// Something was done, so that other advice may be right. Nobody waits for it.
+    pub fn want(&self) {
+        let mut state = self.state();
+        if !state.ended && state.made.is_some() && !state.making {
+            (state.wanted, state.making) = (Some(None), true);
+            self.work.notify_all();
+        }
+    }
+
     /// What was suggested under this id.
     pub fn suggestion(&self, id: &str) -> Option<Suggestion> {
         let state = self.state();
@@ -182,6 +196,9 @@ impl Adviser {
         let live = self.hub.live();
         let mut settings = live.settings.rules.indexes.clone();
         settings.budget_bytes = budget.unwrap_or(settings.budget_bytes);
+        let acts = &self.hub.registry.indexes;
+        settings.dismissed.extend(acts.dismissals().into_iter().map(|dismissal| dismissal.id));
+        settings.dismissed.extend(auto::taken_back(&acts.list()).map(str::to_owned));
         let mut by_database: BTreeMap<String, BTreeMap<String, Vec<Row>>> = BTreeMap::new();
         for row in self.hub.registry.ledger.rows() {
             let users = by_database.entry(row.key.database.to_string()).or_default();

@@ -1,5 +1,5 @@
-//! What is done beside the data path, now and then, by a thread of its own: ledger and findings are loaded and
-//! saved, thresholds that follow a shape's own times are looked at again. Knows no session.
+//! What is done beside the data path, now and then, by a thread of its own: ledger, findings and the history of
+//! indexes are loaded and saved, thresholds that follow a shape's own times are looked at again. Knows no session.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use crate::probe::state::Place;
 
 /// How often thresholds that follow a shape's own times are looked at again.
 const JUDGE: Duration = Duration::from_secs(10);
+
+/// How often it looks whether something was done to an index.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// How long the end waits for the last lines of the slow-query log.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -113,7 +116,7 @@ impl Keeping {
         loop {
             let state = self.hub.live().settings.rules.observe.state.clone();
             let due = |last: Instant, every: Duration| every.saturating_sub(last.elapsed());
-            let mut wait = due(saved, state.every).min(due(judged, JUDGE));
+            let mut wait = due(saved, state.every).min(due(judged, JUDGE)).min(GLANCE);
             if !self.is_seen(&state.place) {
                 if tried.is_none_or(|at| due(at, RETRY).is_zero()) {
                     self.load(&state.place);
@@ -133,7 +136,8 @@ impl Keeping {
                 judged = Instant::now();
                 self.hub.registry.ledger.judge_anew();
             }
-            if due(saved, state.every).is_zero() {
+            // What was done to an index is not to be forgotten by a crash a moment later.
+            if due(saved, state.every).is_zero() || self.hub.registry.indexes.take_changed() {
                 saved = Instant::now();
                 self.save(&state.place);
             }
@@ -203,13 +207,11 @@ impl Keeping {
         let registry = &self.hub.registry;
         match place {
             StatePlace::Off => Ok(0),
-            StatePlace::File(path) => {
-                state::load(&registry.ledger, &registry.findings, path).map_err(Trouble::new)
-            }
+            StatePlace::File(path) => state::load(registry.books(), path).map_err(Trouble::new),
             StatePlace::Postgres { database, schema, instance } => {
                 let place = there(schema, instance.as_deref());
                 let saved = self.answer(self.hub.probing.load(database, None, place))?;
-                Ok(saved.remember(&registry.ledger, &registry.findings))
+                Ok(saved.remember(registry.books()))
             }
         }
     }
@@ -219,11 +221,11 @@ impl Keeping {
         match place {
             StatePlace::Off => Ok(()),
             StatePlace::File(path) => {
-                let saved = state::save(&registry.ledger, &registry.findings, path);
+                let saved = state::save(registry.books(), path);
                 saved.map(drop).map_err(Trouble::new)
             }
             StatePlace::Postgres { database, schema, instance } => {
-                let saved = Saved::of(&registry.ledger, &registry.findings);
+                let saved = Saved::of(registry.books());
                 let place = there(schema, instance.as_deref());
                 self.answer(self.hub.probing.save(database, None, place, saved)).map(drop)
             }

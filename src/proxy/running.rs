@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::hub::{Hub, Live, Mail};
 use super::keeping::{self, Keeper, Word};
 use super::worker::Worker;
-use super::{advising, building, listen, maintaining, probing, report};
+use super::{advising, building, listen, maintaining, probing, report, tending};
 use crate::admin::{AdminHandle, Advices, Answer, Fabric, IndexAct, PoolView};
 use crate::config::{self, Settings};
 use crate::maintain::desk::Desk;
@@ -32,6 +32,7 @@ pub struct Running {
     probe: JoinHandle<()>,
     adviser: JoinHandle<()>,
     maintenance: JoinHandle<()>,
+    tending: JoinHandle<()>,
     _socket: Option<listen::SocketFile>,
     reloader: Arc<Reloader>,
     /// Reads shapes in the background.
@@ -81,7 +82,9 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
     }
     let probe = probing::start(hub.clone())?;
     let adviser = advising::start(hub.clone())?;
+    hub.yard.open(auditor.clone());
     let maintenance = maintaining::start(hub.clone(), auditor)?;
+    let tending = tending::start(hub.clone())?;
     let parser = crate::observe::facts::start(hub.registry.clone());
     let parser = parser.map_err(|error| format!("cannot start the parser's thread: {error}"))?;
     tracing::info!(listen = %address, %admin, workers = count, "pgweir is serving");
@@ -93,6 +96,7 @@ fn start_reloading(settings: Settings, reload_from: Option<PathBuf>) -> Result<R
         probe,
         adviser,
         maintenance,
+        tending,
         parser,
         keeper,
         _socket: socket,
@@ -162,28 +166,20 @@ impl Running {
     /// Waits until the workers have ended, which takes a `shutdown` or `kill`.
     pub fn wait(self) {
         for worker in self.workers {
-            if worker.join().is_err() {
-                tracing::error!("a worker had panicked");
-            }
+            join(worker, "a worker");
         }
         self.hub.registry.facts.end();
+        self.hub.yard.end();
+        join(self.tending, "the thread that tends indexes");
         self.hub.advising.end();
-        if self.adviser.join().is_err() {
-            tracing::error!("the adviser had panicked");
-        }
-        if self.parser.join().is_err() {
-            tracing::error!("the parser had panicked");
-        }
+        join(self.adviser, "the adviser");
+        join(self.parser, "the parser");
         self.keeper.finish();
         self.hub.maintaining.end();
-        if self.maintenance.join().is_err() {
-            tracing::error!("the thread of maintenance had panicked");
-        }
+        join(self.maintenance, "the thread of maintenance");
         // What was saved last may have gone to a database.
         self.hub.probing.end();
-        if self.probe.join().is_err() {
-            tracing::error!("the probe had panicked");
-        }
+        join(self.probe, "the probe");
         // Last, so that `/readyz` tells of the end while there is anything to end.
         if let Some(handle) = self.reloader.take_admin() {
             handle.shutdown();
@@ -215,6 +211,12 @@ impl Running {
     /// What is wrong with them; the old ones stay.
     pub fn reload(&self) -> Result<(), String> {
         self.reloader.reload_now()
+    }
+}
+
+fn join(thread: JoinHandle<()>, what: &str) {
+    if thread.join().is_err() {
+        tracing::error!("{what} had panicked");
     }
 }
 
@@ -385,6 +387,8 @@ impl Fabric for Reloader {
         Box::pin(async move {
             let mut advices = self.hub.advising.advice(fresh, budget).await?;
             advices.history = building::history(&self.hub);
+            advices.dismissed = self.hub.registry.indexes.dismissals();
+            advices.auto = self.hub.yard.status();
             Ok(advices)
         })
     }

@@ -1,7 +1,10 @@
 //! Index advice against a real PostgreSQL: the golden cases of `tests/data/advice`.
 
 mod acting;
+mod auto;
 mod cases;
+mod parted;
+mod restart;
 mod running;
 mod saas;
 

@@ -1,7 +1,8 @@
 //! The defaults of the rule files, taken from the rooms that obey them.
 
+use super::indexes::Auto;
 use super::mirror::{
-    Auto, Explain, ExplainMode, Indexes, LinesPerMinute, NPlusOne, Observe, Probe, SlowLog, State,
+    Explain, ExplainMode, Indexes, LinesPerMinute, NPlusOne, Observe, Probe, SlowLog, State,
 };
 use crate::advise::AdviseSettings;
 use crate::coalesce::Thresholds;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::coalesce::Coalesce;
 use super::defaults::pgweir_schema;
+use super::indexes::Auto;
 use super::partitions::{Maintenance, PartitionedTable};
 use crate::config::human::{Human, Size};
 
@@ -259,12 +260,4 @@ pub struct Dismiss {
     pub id: String,
     /// For whoever reads this later.
     pub reason: Option<String>,
-}
-
-/// Building indexes without being told.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auto {
-    /// Not available yet; must be false.
-    pub enabled: bool,
 }

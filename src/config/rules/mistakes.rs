@@ -29,7 +29,10 @@ pub const MISTAKES: &[(&str, &str)] = &[
     ("slow_log: {over: 1}\n", "a.yaml:1:18: slow_log.over: expected a duration"),
     ("slow_log:\n  rules:\n    - {table: t}\n", "a.yaml:3:7: slow_log.rules.0: says of nothing when"),
     ("slow_log: {rules: [{never: true, p99: 2}]}\n", "a.yaml:1:20: slow_log.rules.0: never goes with"),
-    ("indexes: {auto: {enabled: true}}\n", "a.yaml:1:27: indexes.auto.enabled: building indexes without"),
+    ("indexes: {auto: {hours: night}}\n", "a.yaml:1:25: indexes.auto.hours: expected two different times"),
+    ("indexes: {auto: {verify_within: 0}}\n", "a.yaml:1:33: indexes.auto.verify_within: 0 would mean"),
+    ("indexes: {auto: {tables: [users]}}\n", "a.yaml:1:27: indexes.auto.tables.0: expected schema.name"),
+    ("indexes: {auto: {confidence: low}}\n", "a.yaml:1:30: indexes.auto.confidence: expected"),
     ("indexes: {dismiss: [{id: x}]}\n", "a.yaml:1:26: indexes.dismiss.0.id: expected an id such as ix-"),
     ("slow_log: {rules: [{p99: 0}]}\n", "a.yaml:1:26: slow_log.rules.0.p99: expected a whole number from 1"),
     (

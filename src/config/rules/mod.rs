@@ -28,6 +28,7 @@ use super::{schema, users};
 use crate::advise::AdviseSettings;
 use crate::coalesce::Thresholds;
 use crate::coalesce::settings::CoalesceSettings;
+use crate::maintain::index::settings::AutoSettings;
 use crate::maintain::{MaintenanceSettings, TableRule};
 use crate::observe::findings::Silence;
 use crate::observe::slow_log::settings::{ExplainMode, SlowLogSettings};
@@ -47,6 +48,8 @@ pub struct Rules {
     /// Which partitioned tables are left alone.
     pub route: RouteSettings,
     pub indexes: AdviseSettings,
+    /// `indexes.auto`.
+    pub auto: AutoSettings,
     /// Tables that are divided by time.
     pub partitions: Vec<TableRule>,
     pub maintenance: MaintenanceSettings,
@@ -187,7 +190,9 @@ impl Reader<'_> {
                 "slow_log" => self.rules.slow_log = rules.slow_log.clone(),
                 "nplus1" => self.rules.nplus1 = rules.nplus1.clone(),
                 "coalesce" => self.rules.coalesce = rules.coalesce.clone(),
-                "indexes" => self.rules.indexes = rules.indexes.clone(),
+                "indexes" => {
+                    (self.rules.indexes, self.rules.auto) = (rules.indexes.clone(), rules.auto.clone());
+                }
                 "partitions" => self.rules.partitions = rules.partitions.clone(),
                 "maintenance" => self.rules.maintenance = rules.maintenance.clone(),
                 _ => continue,

@@ -24,6 +24,7 @@ pub fn resolve(file: &RuleFile, context: &mut Context<'_>) -> Rules {
         coalesce: super::coalesce::resolve(context, &file.coalesce),
         route: partitions::routes(&file.partitions),
         indexes: super::indexes::resolve(context, &file.indexes),
+        auto: super::indexes::auto(context, &file.indexes.auto),
         partitions: partitions::tables(context, &file.partitions),
         maintenance: partitions::maintenance(context, &file.maintenance),
     }

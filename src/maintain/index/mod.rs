@@ -1,10 +1,16 @@
 //! Index advice for a database that can be asked: statements from a ledger or a log, the catalog, PostgreSQL's
-//! planner, and what comes of them. Changes nothing.
+//! planner, and what comes of them. Its parts build what is advised (`apply`, `parted`), say what may be built by
+//! itself and when (`auto`, `guard`, `settings`), and whether it was worth it (`history`, `verify`).
 
 pub mod apply;
+pub mod auto;
 pub mod gather;
+pub mod guard;
 pub mod history;
+mod parted;
+pub mod settings;
 pub mod slow;
+pub mod verify;
 
 use std::time::{Duration, Instant};
 

@@ -9,34 +9,47 @@ use crate::support::{Weir, plain, until};
 const NAME: &str = "idx_invoices_organization_id_period";
 
 /// A pgweir that takes commands, a workload, and the suggestion that comes of it.
-struct Site {
-    weir: Weir,
+pub struct Site {
+    pub weir: Weir,
     token: String,
-    id: String,
+    pub id: String,
 }
 
 impl Site {
     fn new(database: &TestDatabase) -> Site {
-        let (token, hash) = pgweir::admin::token::create();
-        let settings = plain(database, "max_size: 3", "").replace(
-            "admin: {address: 127.0.0.1, port: 0}",
-            &format!("admin: {{address: 127.0.0.1, port: 0, tokens: [{{name: t, role: operator, hash: '{hash}'}}]}}"),
-        );
-        let weir = Weir::start(&settings);
-        workload(&weir, database);
-        let mut site = Site { weir, token, id: String::new() };
-        site.id = until("a suggestion", || {
-            let answer: Value = serde_json::from_str(&site.run(&["advise", "--json"]).unwrap()).unwrap();
-            answer["suggestions"][0]["id"].as_str().map(str::to_owned)
-        });
+        let mut site = Site::start(database, "observe: {parameters: true}\n");
+        workload(&site.weir, database);
+        site.id = site.suggested();
         site
     }
 
-    fn run(&self, words: &[&str]) -> Result<String, String> {
+    /// Without a workload, under these rules.
+    pub fn start(database: &TestDatabase, rules: &str) -> Site {
+        let (token, hash) = pgweir::admin::token::create();
+        let settings = plain(database, "max_size: 3", "rules: rules").replace(
+            "admin: {address: 127.0.0.1, port: 0}",
+            &format!("admin: {{address: 127.0.0.1, port: 0, tokens: [{{name: t, role: operator, hash: '{hash}'}}]}}"),
+        );
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("rules")).unwrap();
+        std::fs::write(folder.path().join("rules/a.yaml"), rules).unwrap();
+        Site { weir: Weir::start_in(folder, &settings, |_| {}), token, id: String::new() }
+    }
+
+    /// The id of the first suggestion.
+    pub fn suggested(&self) -> String {
+        until("a suggestion", || {
+            let answer: Value = serde_json::from_str(&self.run(&["advise", "--json"]).unwrap()).unwrap();
+            answer["suggestions"][0]["id"].as_str().map(str::to_owned)
+        })
+    }
+
+    pub fn run(&self, words: &[&str]) -> Result<String, String> {
         command(&[words, &["--admin", &self.weir.admin.to_string(), "--token", &self.token]].concat())
     }
 
-    fn act(&self) -> Value {
+    /// The last act.
+    pub fn act(&self) -> Value {
         let history: Value =
             serde_json::from_str(&self.run(&["indexes", "history", "--json"]).unwrap()).unwrap();
         history[0].clone()
