@@ -285,6 +285,16 @@ fn a_small_table_is_read_once() {
             // Nothing is kept for longer than a second.
             std::thread::sleep(Duration::from_millis(1_100));
         }
+        // What is written otherwise than PostgreSQL prints it may be there all the same, and what is no number is an
+        // error: neither is a key that the table does not have.
+        for key in ["1", "3", "5", "7", "9", " 11", "013", "+15", "x", ""].map(str::to_owned) {
+            let parameter = std::ptr::fn_addr_eq(send, by_parameter as Send);
+            if parameter || key.parse::<u32>().is_ok() {
+                let text = "SELECT name, factor FROM units WHERE id = $1";
+                let [ours, theirs] = [&mut client, &mut direct].map(|who| show(&send(who, text, &key)));
+                assert_eq!(ours, theirs, "{key:?}");
+            }
+        }
         println!("small table: {counts:?} queries for 60 look-ups");
         assert!(counts.iter().any(|count| *count <= 2), "{counts:?}");
     }

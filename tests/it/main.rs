@@ -32,6 +32,7 @@ mod lexer;
 mod login;
 mod nplus1;
 mod operate;
+mod orm_loops;
 mod partitions;
 mod pgweir;
 mod probing;

@@ -173,6 +173,8 @@ impl Drive {
             let fence = fence.as_ref().and_then(|fence| look_at(fence, &order.child.tables));
             match found.and_then(|line| line.plan().map(|plan| (line, plan))) {
                 Some((line, plan)) => {
+                    // Its parameters may be wider than those of the one that is asked.
+                    let order = Order { child: plan.child.clone(), ..order };
                     taken.push(Taken { sent_us: place.now_us, fence, transaction: place.serial() });
                     wanted.push(Wanted { order, line, plan });
                 }
