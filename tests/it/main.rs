@@ -14,6 +14,7 @@ mod demo_cluster;
 mod demo_sample;
 mod differential;
 mod doors;
+mod driven;
 mod drivers;
 mod eligible;
 mod endings;

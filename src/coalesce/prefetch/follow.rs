@@ -74,6 +74,7 @@ fn unfold(session: &mut Session, parent: u64, templates: &Templates, now_us: u64
     let mut table = Table::new(parent, &columns, Box::default(), fields);
     table.read(&batch.frames, BYTES_MAX);
     batch.table = Some(session.tables.keep(table));
+    session.renewed(parent);
 }
 
 /// A loop that nobody knew of: this look-up and the one before it took their values from a result's column,
