@@ -3,6 +3,7 @@
 // A panic is how a test reports; clippy's own exception covers #[test] functions but not their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod abandoned;
 mod advice;
 mod ahead;
 mod anomalies;

@@ -209,7 +209,13 @@ impl Drive {
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(error) => {
-                return Err(Farewell::ServerLost { why: error.to_string(), said_so: false });
+                let said_so = matches!(error, ServerError::Ended(_));
+                if let ServerError::Ended(frame) = &error {
+                    // What the client would have been told, had its look-up been alone on the way.
+                    send(&mut self.client, cx, frame, &mut self.from_server.unsent)
+                        .map_err(|error| Farewell::ClientLost(error.to_string()))?;
+                }
+                return Err(Farewell::ServerLost { why: error.to_string(), said_so });
             }
         };
         if fetching.own {
