@@ -51,6 +51,9 @@ pub enum ServerError {
     Credential(String),
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
+    /// The server ended the connection, and said why in this ErrorResponse.
+    #[error("the server ended the connection")]
+    Ended(Box<[u8]>),
 }
 
 impl ServerError {

@@ -176,6 +176,18 @@ impl Reader {
         known
     }
 
+    /// The same for a text that is kept: where its values stand stays known when others were read.
+    pub fn read_to_keep(&mut self, text: &[u8], standard_strings: bool) -> Rc<Known> {
+        let mut known = self.read(text, standard_strings);
+        if known.site != 0
+            && known.spans.is_empty()
+            && let Some(own) = Rc::get_mut(&mut known)
+        {
+            own.spans = self.templates.values().into();
+        }
+        known
+    }
+
     /// By another text that differs in its values alone, or by reading it.
     fn like_others(&mut self, text: &[u8], standard_strings: bool) -> Known {
         if self.on
@@ -236,7 +248,14 @@ impl Reader {
         known
     }
 
-    /// Where the values of a text with a site stand, quotes included; to be asked right after it was read.
+    /// The site of a text that had none when it was read, if others like it were met since, and where its values stand.
+    pub fn site_of(&mut self, text: &[u8], known: &Known) -> Option<(Site, &[(u32, u32)])> {
+        let site = self.templates.meet(text, known.standard_strings)?.site;
+        Some((site, self.templates.values()))
+    }
+
+    /// Where the values of a text with a site stand, quotes included; to be asked right after it was read, if it was
+    /// not read to be kept.
     pub fn spans<'a>(&'a self, known: &'a Known) -> &'a [(u32, u32)] {
         if known.spans.is_empty() { self.templates.values() } else { &known.spans }
     }

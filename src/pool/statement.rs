@@ -93,6 +93,13 @@ pub struct Interner {
     pub work: Work,
 }
 
+impl Statement {
+    /// What its text was read under.
+    pub fn context(&self) -> Context {
+        self.context
+    }
+}
+
 impl Interner {
     /// `next` counts ids for all interners that may meet on one server.
     pub fn new(next: Rc<Cell<StatementId>>) -> Self {
@@ -196,7 +203,7 @@ impl Interner {
         unnamed: bool,
     ) -> Statement {
         let id = self.new_id();
-        let known = self.reader.read(text, context.standard_strings);
+        let known = self.reader.read_to_keep(text, context.standard_strings);
         Statement { id, text: text.into(), types: types.into(), known, shared, unnamed, twin: None, context }
     }
 }
@@ -215,6 +222,20 @@ mod tests {
         assert_ne!(interner.shared(b"select 1", b"\0\0", at(0, 1)).expect("short").id, one.id);
         assert_ne!(interner.private(b"select 1", b"\0\0", at(0, 0), false).id, one.id);
         assert!(interner.shared(&[b'x'; TEXT_MAX + 1], b"\0\0", at(0, 0)).is_none());
+    }
+
+    #[test]
+    fn values_stand_where_they_stood_when_other_texts_were_read() {
+        let mut interner = Interner::new(Rc::default());
+        let context = Context { meaning: 0, epoch: 0, standard_strings: true };
+        let text = |n: u32| format!("select a from t where id = {n}").into_bytes();
+        (1..4).for_each(|n| drop(interner.shared(&text(n), b"\0\0", context)));
+        for n in [5_000, 5_001, 5_000] {
+            let statement = interner.shared(&text(n), b"\0\0", context).expect("short");
+            interner.reader.read(b"select a, b, c from somewhere.else where name = 'x' and id = 1", true);
+            assert_eq!(interner.reader.spans(&statement.known), [(27, 31)], "{n}");
+            assert_ne!(statement.known.site, 0);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::{mpsc, oneshot};
 
+use super::coalescing::Learned as Loops;
 use super::{advising, building, descriptors, probing, routing};
 use crate::admin::PoolView;
 use crate::auth::credential::{Learned, ServerLogin};
@@ -101,6 +102,8 @@ pub struct Hub {
     learned: DashMap<String, Learned>,
     failures: Mutex<BTreeMap<IpAddr, (u32, Instant)>>,
     pub mock: MockSecret,
+    /// What each worker learned of loops, for the others.
+    pub learned_loops: Loops,
     /// Where pgweir's own questions are left.
     pub probing: probing::Desk,
     pub routers: routing::Routers,
@@ -134,6 +137,7 @@ impl Hub {
             learned: DashMap::new(),
             failures: Mutex::default(),
             mock: MockSecret::new(rand::random()),
+            learned_loops: Loops::default(),
             probing: probing::Desk::default(),
             routers: routing::Routers::default(),
             advising: advising::Desk::default(),

@@ -80,7 +80,8 @@ impl Drive {
     pub(super) fn watch_done(&mut self, done: &Done, frames: Option<&[u8]>) {
         let read = || self.from_server.input.bytes().get(done.at.clone()).unwrap_or_default();
         let frames = frames.unwrap_or_else(read);
-        if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.session.tables.is_reading()) {
+        let shape = done.shape.fingerprint;
+        if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.session.tables.reads(shape)) {
             ahead.session.tables.part(frames);
             ahead.session.tables.end();
             ahead.session.renewed(done.shape.fingerprint);

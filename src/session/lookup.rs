@@ -210,6 +210,13 @@ impl Session {
                 values.add_literals(parse.text, text.0, interner.reader.spans(&known))?;
                 site
             }
+            // One that was kept before others like it were met.
+            (_, Some(parse)) if known.marks.count > 0 && values.each.is_empty() => {
+                text = (place(parse.text), place(parse.text) + parse.text.len() as u32);
+                let (site, spans) = interner.reader.site_of(parse.text, &known)?;
+                values.add_literals(parse.text, text.0, spans)?;
+                site
+            }
             _ => return None,
         };
         let (marks, _) = super::account::marks_of(group.bind, known.marks);

@@ -3,6 +3,7 @@
 // A panic is how a test reports; clippy's own exception covers #[test] functions but not their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod abandoned;
 mod advice;
 mod ahead;
 mod anomalies;
@@ -14,6 +15,7 @@ mod demo_cluster;
 mod demo_sample;
 mod differential;
 mod doors;
+mod driven;
 mod drivers;
 mod eligible;
 mod endings;
@@ -32,6 +34,7 @@ mod lexer;
 mod login;
 mod nplus1;
 mod operate;
+mod orm_loops;
 mod partitions;
 mod pgweir;
 mod probing;

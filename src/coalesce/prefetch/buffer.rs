@@ -169,10 +169,18 @@ impl Batch {
     }
 
     fn member(&mut self, varying: &[Key]) -> Option<&mut Member> {
+        let is_absent = self.is_absent(varying);
         match self.members.get_mut(varying) {
             Some(member) => Some(member),
-            None => self.absent.as_mut().filter(|_| varying.iter().all(Key::is_decisive)),
+            None => self.absent.as_mut().filter(|_| is_absent),
         }
+    }
+
+    /// Whether the answer to these values is that to all keys which do not exist.
+    fn is_absent(&self, varying: &[Key]) -> bool {
+        let type_of = |at: &u16| self.child.slots.get(usize::from(*at)).map_or(0, |slot| slot.type_oid);
+        let mut each = varying.iter().zip(&self.varying);
+        self.absent.is_some() && each.all(|(key, at)| key.is_decisive(type_of(at)))
     }
 
     /// The answer to the values in which members differ.
@@ -269,8 +277,7 @@ impl Buffer {
     /// Whether a batch has this look-up. Changes nothing.
     pub fn has(&self, child: &Child, keys: &[Key]) -> bool {
         let has = |batch: &Batch, varying: Vec<Key>| {
-            batch.members.contains_key(varying.as_slice())
-                || (batch.absent.is_some() && varying.iter().all(Key::is_decisive))
+            batch.members.contains_key(varying.as_slice()) || batch.is_absent(&varying)
         };
         self.batches
             .iter()

@@ -9,7 +9,7 @@ use super::level::may_fetch;
 use super::plan::{Ask, Order, What, Why, World};
 use super::rate::KEYS_MAX;
 use super::session::{Loop, Session};
-use super::table::{BYTES_MAX, Fields, Table};
+use super::table::{ANY_FORMAT, BYTES_MAX, Fields, Table};
 use super::template::{Kind, Source, Template, Templates};
 use crate::coalesce::link::Provenance;
 
@@ -74,6 +74,7 @@ fn unfold(session: &mut Session, parent: u64, templates: &Templates, now_us: u64
     let mut table = Table::new(parent, &columns, Box::default(), fields);
     table.read(&batch.frames, BYTES_MAX);
     batch.table = Some(session.tables.keep(table));
+    session.renewed(parent);
 }
 
 /// A loop that nobody knew of: this look-up and the one before it took their values from a result's column,
@@ -125,7 +126,7 @@ fn read(
         guessed[usize::from(column)] = child.slots.get(value)?.type_oid;
     }
     for types in [&[][..], &guessed] {
-        for formats in [&[][..], &[1]] {
+        for formats in [&[][..], &[1], ANY_FORMAT] {
             let mut table = Table::new(provenance.parent, &plain, Box::default(), Fields { types, formats });
             table.read(frames, BYTES_MAX);
             if table.row(provenance.row, &plain).is_some_and(|row| row == wanted) {
@@ -207,8 +208,10 @@ fn members(
         let member: Box<[Key]> = cells.into_iter().cloned().collect();
         let fits = member.iter().zip(&values).all(|(key, &value)| {
             let slot = child.slots.get(usize::from(value)).copied().unwrap_or_default();
-            // NULL is looked up by nobody, and what the type cannot hold would fail the others.
-            key.write(slot.type_oid, false, &mut Vec::new()).is_some()
+            // NULL is looked up by nobody, and what the type cannot hold would fail the others; of whole numbers
+            // there may be a wider one, which whoever writes them knows.
+            matches!(key, Key::Integer(_)) && slot.by_value
+                || key.write(slot.type_oid, false, &mut Vec::new()).is_some()
                 || key.write(slot.type_oid, true, &mut Vec::new()).is_some()
         });
         if !fits || met.contains(&member) {

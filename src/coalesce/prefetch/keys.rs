@@ -149,15 +149,18 @@ impl Key {
         Some(())
     }
 
-    /// Whether keys that differ from this one are different values to every deterministic `=`, so that a
-    /// look-up with it finds nothing where this key is not. Text has to be text that the server would take.
-    pub fn is_decisive(&self) -> bool {
-        match self {
-            Key::Null | Key::Integer(_) | Key::Boolean(_) | Key::Uuid(_) => true,
-            Key::Bytes { binary, bytes } => {
+    /// Whether keys that differ from this one are different values of this type to every deterministic `=`, so
+    /// that a look-up with it finds nothing where this key is not. Text has to be text that the server would
+    /// take; what is no plain number or UUID may be one to the server, or an error.
+    pub fn is_decisive(&self, type_oid: u32) -> bool {
+        match (self, type_oid) {
+            (Key::Null, _) => true,
+            (Key::Integer(_), oid::INT2 | oid::INT4 | oid::INT8) => true,
+            (Key::Boolean(_), oid::BOOL) | (Key::Uuid(_), oid::UUID) => true,
+            (Key::Bytes { binary, bytes }, oid::TEXT | oid::VARCHAR) => {
                 !binary && str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0'))
             }
-            Key::Token(_) => false,
+            _ => false,
         }
     }
 
@@ -303,10 +306,15 @@ mod tests {
 
     #[test]
     fn only_what_the_server_would_take_says_that_a_key_is_absent() {
-        assert!(text(oid::TEXT, "ö".as_bytes()).is_decisive());
-        assert!(!text(oid::TEXT, b"\xff").is_decisive());
-        assert!(!text(oid::TEXT, b"a\0").is_decisive());
-        assert!(!Key::Token(b"1"[..].into()).is_decisive());
+        assert!(text(oid::TEXT, "ö".as_bytes()).is_decisive(oid::TEXT));
+        assert!(!text(oid::TEXT, b"\xff").is_decisive(oid::TEXT));
+        assert!(!text(oid::TEXT, b"a\0").is_decisive(oid::TEXT));
+        assert!(!Key::Token(b"1"[..].into()).is_decisive(oid::TEXT));
+        for odd in [&b" 42"[..], b"042", b"x", b""] {
+            assert!(!text(oid::INT4, odd).is_decisive(oid::INT4), "{odd:?}");
+            assert!(!text(oid::UUID, odd).is_decisive(oid::UUID), "{odd:?}");
+        }
+        assert!(text(oid::INT4, b"42").is_decisive(oid::INT4));
     }
 
     #[test]

@@ -49,6 +49,8 @@ mod model_tests;
 mod plan_tests;
 #[cfg(test)]
 mod play;
+#[cfg(test)]
+mod table_tests;
 
 use keys::Slot;
 use level::Level;

@@ -151,8 +151,9 @@ fn table(
     let (child, now_us) = (ask.child, ask.place.now_us);
     let small = child.small.as_ref()?;
     let value = usize::from(small.value);
-    let own = keys.get(value).filter(|key| key.is_decisive() && ask.keys_max > 1)?;
-    if !child.slots.get(value)?.by_value || session.buffer.has_whole(child, keys) {
+    let slot = child.slots.get(value).filter(|slot| slot.by_value)?;
+    let own = keys.get(value).filter(|key| key.is_decisive(slot.type_oid) && ask.keys_max > 1)?;
+    if session.buffer.has_whole(child, keys) {
         return None;
     }
     let known = world.templates.of_child(child.shape).find(|template| template.kind == Kind::Table);

@@ -112,6 +112,11 @@ impl Rate {
         self.off.filter(|&(_, until)| now_us < until).map(|(why, _)| why)
     }
 
+    /// Nothing is known for or against it yet.
+    pub fn is_open(&self) -> bool {
+        self.fetched < PROVED && self.wasteful == 0 && self.turned_off == 0
+    }
+
     /// Nearly all that it fetches is used.
     pub fn is_sure(&self) -> bool {
         self.fetched >= PROVED && !self.is_wasteful(self.used, self.fetched)

@@ -201,7 +201,7 @@ impl Answers {
         };
         let columns = count.checked_sub(1).filter(|columns| *columns >= 0).ok_or(Unusable)?;
         let begin = self.frames.len();
-        if begin + body.len() > super::buffer::BYTES_MAX || !key.is_decisive() {
+        if begin + body.len() > super::buffer::BYTES_MAX || !key.is_decisive(self.type_oid) {
             return Err(Unusable);
         }
         reply::frame(&mut self.frames, tag::DATA_ROW, |out| {

@@ -123,7 +123,7 @@ pub struct Templates {
     by_child: HashMap<u64, Vec<u32>>,
     by_parent: HashMap<u64, Vec<u32>>,
     ids: u32,
-    /// Counts what was learned, forgotten or turned off: whoever keeps them sees that something changed.
+    /// Counts what was learned, forgotten, proved or turned off: whoever keeps them sees that something changed.
     pub changes: u64,
 }
 
@@ -136,11 +136,6 @@ impl Templates {
         now_us: u64,
     ) -> u32 {
         let like = |template: &&Template| {
-            // What is the same today may be another value tomorrow; which columns are meant decides.
-            let columns = |sources: &[Source]| -> Vec<Option<u16>> {
-                let column = |source: &Source| if let Source::Column(at) = source { Some(*at) } else { None };
-                sources.iter().map(column).collect()
-            };
             (template.kind, template.parent) == (kind, parent)
                 && columns(&template.sources) == columns(&sources)
         };
@@ -211,10 +206,29 @@ impl Templates {
         columns
     }
 
+    /// The types of these columns of a shape's results, as far as look-ups tell that follow it; 0: nobody knows.
+    /// In the order of a result's columns, from the first on.
+    pub fn types(&self, shape: u64, columns: &[u16]) -> Vec<u32> {
+        let mut types = vec![0; columns.last().map_or(0, |&last| usize::from(last) + 1)];
+        for template in self.of_parent(shape) {
+            let Some(last) = &template.last else { continue };
+            let (columns, values) = template.columns();
+            for (column, value) in columns.into_iter().zip(values) {
+                let slot = last.child.slots.get(usize::from(value)).filter(|slot| slot.by_value);
+                if let (Some(own), Some(slot)) = (types.get_mut(usize::from(column)), slot) {
+                    *own = slot.type_oid;
+                }
+            }
+        }
+        types
+    }
+
     /// A loop is over. Returns why its template is off from now on, if it is.
     pub fn settle(&mut self, id: u32, used: u64, unused: u64, now_us: u64) -> Option<Off> {
-        let off = self.all.get_mut(&id)?.rate.settle(used, unused, now_us);
-        self.changes += u64::from(off.is_some());
+        let rate = &mut self.all.get_mut(&id)?.rate;
+        let was_sure = rate.is_sure();
+        let off = rate.settle(used, unused, now_us);
+        self.changes += u64::from(off.is_some() || rate.is_sure() != was_sure);
         off
     }
 
@@ -243,19 +257,27 @@ impl Templates {
         self.all.values().map(|template| Record::of(template, now_us)).collect()
     }
 
-    /// Takes over what another process or worker learned. What is known here stays as it is.
+    /// Takes over what another process or worker learned. What is known here stays as it is, but for a loop that
+    /// was proved there and not yet here.
     pub fn remember(&mut self, records: Vec<Record>, now_us: u64) {
         for record in records {
             let Some((parent, child)) = record.shapes() else { continue };
             let known = self.len();
             let id = self.learn((record.template, parent, child), record.sources.clone().into(), now_us);
-            if self.len() > known
-                && let Some(template) = self.all.get_mut(&id)
-            {
-                template.rate = record.rate(now_us);
+            let is_new = self.len() > known;
+            let Some(template) = self.all.get_mut(&id) else { continue };
+            let rate = record.rate(now_us);
+            if is_new || (rate.is_sure() && template.rate.is_open()) {
+                template.rate = rate;
             }
         }
     }
+}
+
+/// What is the same today may be another value tomorrow; which columns are meant tells loops apart.
+fn columns(sources: &[Source]) -> Vec<Option<u16>> {
+    let column = |source: &Source| if let Source::Column(at) = source { Some(*at) } else { None };
+    sources.iter().map(column).collect()
 }
 
 /// One template as it is kept in a file or a table. Holds no value of any statement.
@@ -283,6 +305,13 @@ pub enum OffRecord {
 }
 
 impl Record {
+    /// Both are of the same loop.
+    pub fn is_of(&self, other: &Record) -> bool {
+        let own = (self.template, &self.parent, &self.child);
+        own == (other.template, &other.parent, &other.child)
+            && columns(&self.sources) == columns(&other.sources)
+    }
+
     fn of(template: &Template, now_us: u64) -> Record {
         let off = template.rate.off(now_us).map(|off| match off {
             Off::Wasteful => OffRecord::Wasteful,

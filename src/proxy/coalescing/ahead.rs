@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::coalesce::prefetch::buffer::Budget;
 use crate::coalesce::prefetch::level::{Holds, Isolation, Place, Transaction};
 use crate::coalesce::prefetch::session::Session;
-use crate::coalesce::prefetch::table::Fields;
+use crate::coalesce::prefetch::table::{ANY_FORMAT, Fields};
 use crate::coalesce::writes::WriteSet;
 use crate::observe::fences::SharedFence;
 use crate::session::account::{Ask, Formats};
@@ -77,15 +77,16 @@ impl Ahead {
         self.session.setting_changed();
     }
 
-    /// Loops may follow the result of this statement, over these of its columns.
-    pub fn expect_parent(&mut self, ask: &Ask, columns: &[u16]) {
+    /// Loops may follow the result of this statement, over these of its columns, which may be of these types: a
+    /// statement that was prepared earlier is not described again.
+    pub fn expect_parent(&mut self, ask: &Ask, columns: &[u16], types: &[u32]) {
         let formats: &[i16] = match ask.formats {
             Formats::Text => &[],
             Formats::Binary => &[1],
-            Formats::Mixed => return,
+            Formats::Mixed => ANY_FORMAT,
         };
         if !columns.is_empty() {
-            let fields = Fields { types: &[], formats };
+            let fields = Fields { types, formats };
             self.session.tables.begin(ask.shape.fingerprint, columns, Box::default(), fields);
         }
     }

@@ -59,9 +59,13 @@ fn slots(line: &Line, read: &Read<'_>) -> Box<[Slot]> {
     let numbers = numbers(line);
     let types = types(line, read.types, numbers.len());
     let slot = |(&number, type_oid): (&Option<u16>, Oid)| {
-        let comparable = matches!(type_oid, oid::INT2 | oid::INT4 | oid::INT8 | oid::UUID | oid::BOOL);
+        let comparable = matches!(
+            type_oid,
+            oid::INT2 | oid::INT4 | oid::INT8 | oid::UUID | oid::BOOL | oid::TEXT | oid::VARCHAR
+        );
+        let text = &line.site.shape.text;
         let equal = number.is_some_and(|number| {
-            read.facts.is_some_and(|facts| is_compared_only(facts, &line.site.shape.text, number).is_some())
+            read.facts.is_some_and(|facts| is_compared_only(facts, text, number, type_oid).is_some())
         });
         Slot { type_oid, by_value: comparable && equal }
     };
@@ -97,26 +101,54 @@ fn types(line: &Line, found: &[Oid], values: usize) -> Vec<Oid> {
     (0..values).map(|at| if line.varying & 1 << at == 0 { 0 } else { found.next().unwrap_or(0) }).collect()
 }
 
-/// The condition `column = value` that is all that this value is used for.
-fn is_compared_only<'a>(facts: &'a Facts, canonical: &str, number: u16) -> Option<&'a Predicate> {
+/// The condition `column = value` that is all that this value, of this type, is used for.
+fn is_compared_only<'a>(
+    facts: &'a Facts,
+    canonical: &str,
+    number: u16,
+    type_oid: Oid,
+) -> Option<&'a Predicate> {
     let hole = format!("${number}");
-    let once = canonical.match_indices(&hole).filter(|(at, _)| {
-        let next = canonical.as_bytes().get(at + hole.len());
-        !next.is_some_and(u8::is_ascii_digit)
-    });
-    if once.count() != 1 {
-        return None;
-    }
+    let behind = |(at, _): (usize, &str)| canonical.get(at + hole.len()..);
+    let mut all = canonical.match_indices(&hole).filter_map(behind);
+    let mut once = all.by_ref().filter(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()));
+    let behind = once.next().filter(|_| once.next().is_none())?;
+    // In a list the facts do not say what a value is cast to.
+    let plain = behind.trim_start().starts_with(')');
     facts.predicates.iter().find(|predicate| {
         let equal =
             matches!(predicate.operator, Operator::Equal | Operator::In) && predicate.wrapped.is_none();
         let own = match &predicate.operand {
-            Operand::Hole { number: own, cast: None } => *own == number,
-            Operand::Holes(numbers) => **numbers == [number],
+            Operand::Hole { number: own, cast } => {
+                *own == number && cast.as_ref().is_none_or(|cast| keeps_meaning(cast, type_oid))
+            }
+            Operand::Holes(numbers) => **numbers == [number] && plain,
             _ => false,
         };
         equal && own
     })
+}
+
+/// A cast that libraries write beside their parameters: to the type that the value has, or from one whole number to
+/// another. What such a number cannot be is an error of the server's to give.
+fn keeps_meaning(cast: &str, type_oid: Oid) -> bool {
+    let whole = |type_oid| matches!(type_oid, oid::INT2 | oid::INT4 | oid::INT8);
+    let to = cast_to(cast);
+    to == Some(type_oid) || (to.is_some_and(whole) && whole(type_oid))
+}
+
+/// The type that a cast names, if it is one of those that keys have.
+fn cast_to(cast: &str) -> Option<Oid> {
+    match cast {
+        "smallint" | "int2" => Some(oid::INT2),
+        "integer" | "int" | "int4" => Some(oid::INT4),
+        "bigint" | "int8" => Some(oid::INT8),
+        "uuid" => Some(oid::UUID),
+        "text" => Some(oid::TEXT),
+        // With a length it would cut the value.
+        "varchar" | "character varying" => Some(oid::VARCHAR),
+        _ => None,
+    }
 }
 
 /// The table, if it is small enough to be read as a whole, and the look-up is by its key alone.
@@ -134,8 +166,13 @@ fn small(facts: &Facts, line: &Line, read: &Read<'_>, slots: &[Slot]) -> Option<
     }
     let numbers = numbers(line);
     let mut keys = slots.iter().zip(&numbers).enumerate().filter_map(|(at, (slot, number))| {
-        let predicate = is_compared_only(facts, &line.site.shape.text, (*number)?)?;
-        (slot.by_value && predicate.top).then_some((at, predicate))
+        let predicate = is_compared_only(facts, &line.site.shape.text, (*number)?, slot.type_oid)?;
+        // A cast to another type may refuse a value that the table does not have.
+        let refuses = match &predicate.operand {
+            Operand::Hole { cast: Some(cast), .. } => cast_to(cast) != Some(slot.type_oid),
+            _ => false,
+        };
+        (slot.by_value && predicate.top && !refuses).then_some((at, predicate))
     });
     let (at, predicate) = keys.next()?;
     Small::of(catalog, name, &predicate.column.column, u16::try_from(at).ok()?).ok()

@@ -8,7 +8,7 @@ use crate::coalesce::split::Split;
 use crate::net::buffer::{Slab, Window};
 use crate::net::send::{flush, send};
 use crate::pool::server::{Server, ServerError};
-use crate::wire::server::{TxStatus, tag};
+use crate::wire::server::{TxStatus, error_field, tag};
 use crate::wire::{self, HEADER};
 
 /// Bytes of all rows of a query. One that brings more is given up, and its look-ups are asked alone.
@@ -26,6 +26,8 @@ pub struct Harvest {
     pub whole: Option<Answers>,
     /// Nothing came but rows of these keys, in order.
     pub usable: bool,
+    /// An error after which the server ends the connection.
+    last_words: Option<Box<[u8]>>,
 }
 
 impl Harvest {
@@ -60,7 +62,13 @@ impl Harvest {
             | tag::COMMAND_COMPLETE
             | tag::READY => {}
             // Nobody knows whose error, notice or changed setting it is.
-            _ => self.usable = false,
+            other => {
+                self.usable = false;
+                let severity = error_field(&frame[HEADER..], b'V').filter(|_| other == tag::ERROR);
+                if severity.is_some_and(|severity| matches!(severity, b"FATAL" | b"PANIC")) {
+                    self.last_words = Some(frame.into());
+                }
+            }
         }
     }
 
@@ -126,9 +134,14 @@ impl<'a> Talk<'a> {
                 }
                 server.stream.poll_fill(cx, input, slab)
             })
-            .await?;
-            if n == 0 {
-                return Err(ServerError::Unreachable("the server closed the connection".into()));
+            .await;
+            match (n, harvest.last_words.take()) {
+                (Ok(0) | Err(_), Some(frame)) => return Err(ServerError::Ended(frame)),
+                (Ok(0), None) => {
+                    return Err(ServerError::Unreachable("the server closed the connection".into()));
+                }
+                (Err(error), None) => return Err(error.into()),
+                (Ok(_), words) => harvest.last_words = words,
             }
         }
     }

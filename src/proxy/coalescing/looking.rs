@@ -174,6 +174,8 @@ impl Drive {
             let fence = fence.as_ref().and_then(|fence| look_at(fence, &order.child.tables));
             match found.and_then(|line| line.plan().map(|plan| (line, plan))) {
                 Some((line, plan)) => {
+                    // Its parameters may be wider than those of the one that is asked.
+                    let order = Order { child: plan.child.clone(), ..order };
                     taken.push(Taken { sent_us: place.now_us, fence, transaction: place.serial() });
                     wanted.push(Wanted { order, line, plan });
                 }
@@ -208,7 +210,13 @@ impl Drive {
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(error) => {
-                return Err(Farewell::ServerLost { why: error.to_string(), said_so: false });
+                let said_so = matches!(error, ServerError::Ended(_));
+                if let ServerError::Ended(frame) = &error {
+                    // What the client would have been told, had its look-up been alone on the way.
+                    send(&mut self.client, cx, frame, &mut self.from_server.unsent)
+                        .map_err(|error| Farewell::ClientLost(error.to_string()))?;
+                }
+                return Err(Farewell::ServerLost { why: error.to_string(), said_so });
             }
         };
         if fetching.own {

@@ -3,6 +3,7 @@
 //! flight that has left. One `Lines` per pool and worker; what may be asked together, and how, `coalesce` decides.
 
 mod ahead;
+mod alike;
 mod child;
 mod compose;
 mod deferring;
@@ -11,6 +12,7 @@ mod flight;
 mod harvest;
 mod inserting;
 mod joining;
+mod learned;
 mod line;
 mod looking;
 mod merged;
@@ -44,6 +46,7 @@ use crate::session::lookup::{Lookup, Values};
 
 pub(super) use ahead::Ahead;
 pub(super) use inserting::Inserting;
+pub(super) use learned::Learned;
 use line::Line;
 pub(super) use looking::{Fetching, Looked, Surveying};
 pub(super) use noting::Keeping;
@@ -76,10 +79,14 @@ pub struct Lines {
     surveys: tokio::sync::Mutex<()>,
     /// Of transactions that name none.
     isolation: Cell<Option<Isolation>>,
-    /// Which look-ups follow which results.
+    /// Which look-ups follow which results; where the other workers say it; the last changes that were told and heard.
     templates: RefCell<Templates>,
+    board: Arc<learned::Board>,
+    told: Cell<u64>,
+    heard: Cell<u64>,
     counts: RefCell<HashMap<u64, Arc<Entry>, foldhash::fast::RandomState>>,
     pub inserts: merged::Inserts,
+    numbers: alike::Numbers,
     sites: RefCell<HashMap<SiteId, Rc<Site>, foldhash::fast::RandomState>>,
     /// Open lines by the look-ups that they are for.
     children: RefCell<HashMap<ChildId, Weak<Line>, foldhash::fast::RandomState>>,
@@ -104,8 +111,12 @@ impl Lines {
             surveys: tokio::sync::Mutex::default(),
             isolation: Cell::default(),
             templates: RefCell::default(),
+            board: worker.hub.learned_loops.of(&pool.database, &pool.user),
+            told: Cell::default(),
+            heard: Cell::default(),
             counts: RefCell::default(),
             inserts: merged::Inserts::default(),
+            numbers: alike::Numbers::default(),
             sites: RefCell::default(),
             children: RefCell::default(),
         });
@@ -232,16 +243,5 @@ impl Lines {
     fn of_child(&self, child: &Child, varying: u32) -> Option<Rc<Line>> {
         let id = (child.statement, child.formats, child.context, varying);
         self.children.borrow().get(&id)?.upgrade()
-    }
-
-    fn note_child(&self, child: &Child, line: &Rc<Line>) {
-        let mut children = self.children.borrow_mut();
-        if children.len() >= SITES_MAX {
-            children.retain(|_, line| line.strong_count() > 0);
-        }
-        if children.len() < SITES_MAX {
-            let id = (child.statement, child.formats, child.context, line.varying);
-            children.insert(id, Rc::downgrade(line));
-        }
     }
 }

@@ -54,7 +54,10 @@ impl Drive {
         }
         let (worker, lines) = (self.worker.clone(), self.lines.clone());
         let budget = &worker.budget;
-        let ahead = self.ahead.get_or_insert_with(|| Box::new(Ahead::new(budget.clone())));
+        let ahead = self.ahead.get_or_insert_with(|| {
+            lines.hear_learned(worker.clock.us());
+            Box::new(Ahead::new(budget.clone()))
+        });
         for ask in asks {
             let writes = lines.writes_of(&ask.known.shapes, &worker, &self.pool.database);
             ahead.sent(ask, &writes.set);
@@ -62,10 +65,16 @@ impl Drive {
         if messages as usize > asks.len() {
             ahead.sent_unknown();
         }
-        if let ([ask], 1) = (asks, messages) {
-            let now = worker.clock.us();
-            let watched = lines.templates.borrow().watched(ask.shape.fingerprint, now);
-            ahead.expect_parent(ask, &watched);
+        // Drivers send the first statement of a transaction along with its BEGIN.
+        if let Some((ask, begins)) = asks.split_last()
+            && messages as usize == asks.len()
+            && begins.iter().all(|ask| ask.known.traits.has(Traits::BEGINS))
+        {
+            let (now, templates) = (worker.clock.us(), lines.templates.borrow());
+            let watched = templates.watched(ask.shape.fingerprint, now);
+            if !watched.is_empty() {
+                ahead.expect_parent(ask, &watched, &templates.types(ask.shape.fingerprint, &watched));
+            }
         }
     }
 
@@ -98,6 +107,7 @@ impl Drive {
                 );
             }
         }
+        self.lines.tell_learned(self.worker.clock.us());
         if self.session.status() == TxStatus::Idle && self.fetching.is_none() {
             self.ahead = None;
         }

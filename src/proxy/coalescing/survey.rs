@@ -121,7 +121,8 @@ async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<P
                 let tables = judged.later.ok().map(|closure| closure.tables);
                 let facts = facts.facts();
                 let read = Read { types: &found.types, tables: tables.as_deref(), facts, catalog: &catalog };
-                let child = child::of(line, &found.described, &read, &lines.settings.borrow());
+                let mut child = child::of(line, &found.described, &read, &lines.settings.borrow());
+                child.statement = lines.numbers.of(line, &child.slots);
                 lines.note_child(&child, line);
                 let ids = {
                     let mut interner = pool.interner.borrow_mut();

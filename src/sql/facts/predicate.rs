@@ -200,6 +200,12 @@ impl Walker {
             },
             Expr::Cast { expr: inner, data_type, .. } => match self.operand(inner) {
                 Operand::Hole { number, cast: None } => cast_hole(Some(number), data_type.to_string()),
+                // SQLAlchemy casts what its driver has cast to the same type.
+                Operand::Hole { number, cast: Some(cast) }
+                    if cast == data_type.to_string().to_lowercase() =>
+                {
+                    cast_hole(Some(number), cast)
+                }
                 Operand::Constant => Operand::Constant,
                 _ => self.expression_of(expr),
             },

@@ -98,6 +98,17 @@ public class JdbcOrmClient {
             case "facilities_in" -> (hibernate
                 ? "select f1_0.organization_id,f1_0.id,f1_0.city,f1_0.name from facilities f1_0 where f1_0.organization_id in ("
                 : "SELECT id, name, organization_id FROM facilities WHERE organization_id IN (") + "?" + ",?".repeat(19) + ")";
+            case "readings" -> hibernate
+                ? "select r1_0.id,r1_0.meter_id,r1_0.person_id,r1_0.plant_id,r1_0.quantity from readings r1_0 order by r1_0.id fetch first ? rows only"
+                : "SELECT id, plant_id, meter_id, person_id, quantity FROM readings ORDER BY id LIMIT ?";
+            case "plant" -> hibernate
+                ? "select p1_0.id,p1_0.name from plants p1_0 where p1_0.id=?" : "SELECT id, name FROM plants WHERE id = ?";
+            case "meter" -> hibernate
+                ? "select m1_0.id,m1_0.factor,m1_0.kind from meters m1_0 where m1_0.id=?"
+                : "SELECT kind, factor FROM meters WHERE id = ?";
+            case "person" -> hibernate
+                ? "select p1_0.id,p1_0.email,p1_0.since from people p1_0 where p1_0.id=?"
+                : "SELECT email, since FROM people WHERE id = ?";
             default -> throw new IllegalArgumentException(name);
         };
     }
@@ -224,7 +235,36 @@ public class JdbcOrmClient {
         });
     }
 
+    /** Answers that are compared: each record and what it refers to. */
+    static void page(Connection c) throws SQLException {
+        List<Object[]> readings = rows(c, "readings", new String[] {"id", "plant_id", "meter_id", "person_id", "quantity"}, 50);
+        for (Object[] reading : readings) {
+            Object[] plant = rows(c, "plant", new String[] {"name"}, reading[1]).get(0);
+            Object[] meter = rows(c, "meter", new String[] {"kind", "factor"}, reading[2]).get(0);
+            Object[] person = rows(c, "person", new String[] {"email", "since"}, reading[3]).get(0);
+            System.out.println("row " + reading[0] + " " + plant[0] + " " + meter[0] + " " + meter[1] + " " + person[0] + " "
+                + ((Timestamp) person[1]).toInstant() + " " + reading[4]);
+        }
+    }
+
+    /** Runs a query and gives these columns of its rows. */
+    static List<Object[]> rows(Connection c, String name, String[] columns, Object... values) throws SQLException {
+        List<Object[]> found = new ArrayList<>();
+        try (PreparedStatement statement = c.prepareStatement(sql(name))) {
+            for (int at = 0; at < values.length; at++) statement.setObject(at + 1, values[at]);
+            try (ResultSet rows = statement.executeQuery()) {
+                while (rows.next()) {
+                    Object[] row = new Object[columns.length];
+                    for (int at = 0; at < columns.length; at++) row[at] = rows.getObject(columns[at]);
+                    found.add(row);
+                }
+            }
+        }
+        return found;
+    }
+
     static void lookAlikes() {
+        SCENARIOS.put("page", JdbcOrmClient::page);
         SCENARIOS.put("ping", c -> { for (int at = 0; at < 30; at++) c.createStatement().executeQuery("SELECT 1").close(); });
         SCENARIOS.put("poller", c -> {
             for (int at = 0; at < 12; at++) { ask(c, "message_count", null, "ann"); done(c); Thread.sleep(POLL); }

@@ -79,6 +79,35 @@ class Message(models.Model):
     sent_at = models.DateTimeField()
 
 
+class Plant(models.Model):
+    Meta = meta("plants")
+    id = models.IntegerField(primary_key=True)
+    name = models.TextField()
+
+
+class Meter(models.Model):
+    Meta = meta("meters")
+    id = models.BigIntegerField(primary_key=True)
+    kind = models.TextField()
+    factor = models.FloatField()
+
+
+class Person(models.Model):
+    Meta = meta("people")
+    id = models.UUIDField(primary_key=True)
+    email = models.TextField()
+    since = models.DateTimeField()
+
+
+class Reading(models.Model):
+    Meta = meta("readings")
+    id = models.IntegerField(primary_key=True)
+    plant = models.ForeignKey(Plant, models.CASCADE)
+    meter = models.ForeignKey(Meter, models.CASCADE)
+    person = models.ForeignKey(Person, models.CASCADE)
+    quantity = models.DecimalField(max_digits=12, decimal_places=3)
+
+
 S = {}
 
 
@@ -190,6 +219,15 @@ def unique_check():
         if not EmissionsData.objects.filter(note=f"{STACK} unique {at}").exists():
             EmissionsData.objects.create(
                 emission_source_id=SOURCES[at], year=2030, amount=1, note=f"{STACK} unique {at}")
+
+
+# --- answers that are compared ---
+
+@scenario
+def page():
+    for reading in Reading.objects.order_by("id")[:50]:
+        meter, person = reading.meter, reading.person
+        print("row", reading.id, reading.plant.name, meter.kind, meter.factor, person.email, person.since, reading.quantity)
 
 
 # --- look-alikes ---

@@ -3,9 +3,9 @@
 const { and, asc, count, desc, eq, exists, gt, inArray, isNotNull, sql } = require('drizzle-orm')
 const { drizzle } = require('drizzle-orm/node-postgres')
 const { relations } = require('drizzle-orm')
-const { bigint, doublePrecision, integer, pgTable, text, timestamp, uuid } = require('drizzle-orm/pg-core')
+const { bigint, doublePrecision, integer, numeric, pgTable, text, timestamp, uuid } = require('drizzle-orm/pg-core')
 const { Pool } = require('pg')
-const { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run } = require('./scenarios.cjs')
+const { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run, tell } = require('./scenarios.cjs')
 
 const organizations = pgTable('organizations', { id: integer('id').primaryKey(), name: text('name'), region: text('region') })
 const facilities = pgTable('facilities', {
@@ -30,6 +30,20 @@ const messages = pgTable('messages', {
   author: text('author'),
   body: text('body'),
   sentAt: timestamp('sent_at', { withTimezone: true })
+})
+const plants = pgTable('plants', { id: integer('id').primaryKey(), name: text('name') })
+const meters = pgTable('meters', {
+  id: bigint('id', { mode: 'number' }).primaryKey(), kind: text('kind'), factor: doublePrecision('factor')
+})
+const people = pgTable('people', {
+  id: uuid('id').primaryKey(), email: text('email'), since: timestamp('since', { withTimezone: true })
+})
+const readings = pgTable('readings', {
+  id: integer('id').primaryKey(),
+  plantId: integer('plant_id'),
+  meterId: bigint('meter_id', { mode: 'number' }),
+  personId: uuid('person_id'),
+  quantity: numeric('quantity')
 })
 const schema = {
   organizations,
@@ -127,6 +141,16 @@ run({
       if (!found.length) await db.insert(data).values(row(at, note))
     }
   },
+  // --- answers that are compared ---
+  async page (db) {
+    for (const reading of await db.select().from(readings).orderBy(asc(readings.id)).limit(50)) {
+      const [plant] = await db.select().from(plants).where(eq(plants.id, reading.plantId)).limit(1)
+      const [meter] = await db.select().from(meters).where(eq(meters.id, reading.meterId)).limit(1)
+      const [person] = await db.select().from(people).where(eq(people.id, reading.personId)).limit(1)
+      tell(reading.id, plant.name, meter.kind, meter.factor, person.email, person.since.toISOString(), reading.quantity)
+    }
+  },
+
   // --- look-alikes ---
   async ping (db) {
     for (let at = 0; at < 30; at++) await db.execute(sql`SELECT 1`)

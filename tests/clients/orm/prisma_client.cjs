@@ -3,7 +3,7 @@
 // hand, or with the fluent API, as people do.
 const { PrismaPg } = require('@prisma/adapter-pg')
 const { PrismaClient } = require('../.cache/orm/prisma')
-const { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run } = require('./scenarios.cjs')
+const { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run, tell } = require('./scenarios.cjs')
 
 const open = (url, application) =>
   new PrismaClient({ adapter: new PrismaPg({ connectionString: url, application_name: application, max: 16 }) })
@@ -87,6 +87,16 @@ run({
       if (!await db.emissions_data.findFirst({ where: { note } })) await db.emissions_data.create({ data: row(at, note) })
     }
   },
+  // --- answers that are compared ---
+  async page (db) {
+    for (const reading of await db.readings.findMany({ orderBy: { id: 'asc' }, take: 50 })) {
+      const plant = await db.plants.findUnique({ where: { id: reading.plant_id } })
+      const meter = await db.meters.findUnique({ where: { id: reading.meter_id } })
+      const person = await db.people.findUnique({ where: { id: reading.person_id } })
+      tell(reading.id, plant.name, meter.kind, meter.factor, person.email, person.since.toISOString(), reading.quantity)
+    }
+  },
+
   // --- look-alikes ---
   async ping (db) {
     for (let at = 0; at < 30; at++) await db.$queryRaw`SELECT 1`

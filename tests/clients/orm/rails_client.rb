@@ -45,6 +45,21 @@ class Message < ActiveRecord::Base
   belongs_to :conversation
 end
 
+class Plant < ActiveRecord::Base
+end
+
+class Meter < ActiveRecord::Base
+end
+
+class Person < ActiveRecord::Base
+end
+
+class Reading < ActiveRecord::Base
+  belongs_to :plant
+  belongs_to :meter
+  belongs_to :person
+end
+
 BASE = ARGV[0]
 STACK = ARGV[1]
 
@@ -103,6 +118,15 @@ SCENARIOS = {
     end
   },
   unique_check: -> { 12.times { |at| UniqueData.create!(row(at, "unique #{at}")) } },
+  # --- answers that are compared ---
+  page: lambda {
+    Reading.order(:id).limit(50).each do |reading|
+      meter = reading.meter
+      person = reading.person
+      puts "row #{reading.id} #{reading.plant.name} #{meter.kind} #{meter.factor} #{person.email} " \
+           "#{person.since.utc.iso8601(6)} #{reading.quantity}"
+    end
+  },
   # --- look-alikes ---
   ping: -> { 30.times { ActiveRecord::Base.connection.execute('SELECT 1') } },
   poller: lambda {

@@ -5,6 +5,9 @@ const POLL = 200
 const ORGANIZATIONS = Array.from({ length: 20 }, (_, n) => 100 + ((n + 1) * 389) % 997)
 const SOURCES = Array.from({ length: 100 }, (_, n) => 10000 + ((n + 1) * 1009) % 9973)
 
+// A line of an answer that is compared.
+const tell = (...cells) => console.log(['row', ...cells].map(String).join(' '))
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 // Arguments: base URL (no database), stack, scenarios (default: all). `open(url, application)` gives what the
@@ -27,4 +30,4 @@ async function run (scenarios, open, close) {
   process.exit(failed ? 1 : 0)
 }
 
-module.exports = { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run }
+module.exports = { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run, tell }

@@ -35,6 +35,28 @@ CREATE TABLE messages (
     body text NOT NULL,
     sent_at timestamptz NOT NULL
 );
+-- What `page` reads: a record and three look-ups, in tables that are too large to be read as a whole.
+CREATE TABLE plants (
+    id integer PRIMARY KEY,
+    name text NOT NULL
+);
+CREATE TABLE meters (
+    id bigint PRIMARY KEY,
+    kind text NOT NULL,
+    factor double precision NOT NULL
+);
+CREATE TABLE people (
+    id uuid PRIMARY KEY,
+    email text NOT NULL,
+    since timestamptz NOT NULL
+);
+CREATE TABLE readings (
+    id integer PRIMARY KEY,
+    plant_id integer NOT NULL REFERENCES plants,
+    meter_id bigint NOT NULL REFERENCES meters,
+    person_id uuid NOT NULL REFERENCES people,
+    quantity numeric(12, 3) NOT NULL
+);
 
 CREATE FUNCTION org(n integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT 100 + (n * 389) % 997';
 CREATE FUNCTION facility(n integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT 1000 + (n * 613) % 4999';
@@ -63,9 +85,18 @@ INSERT INTO messages
     SELECT 700000 + (n * 4001) % 89989, conversation(1 + n % 40), (ARRAY['ann', 'bob', 'eve'])[1 + n % 3],
         'Message ' || n, '2026-01-01'::timestamptz + n * interval '17 minutes'
     FROM generate_series(1, 320) n;
+-- Keys on both sides of 2^15 and above 2^32, which some drivers write in different types.
+INSERT INTO plants SELECT 29000 + n * 7, 'Plant ' || left(md5('p' || n), 6) FROM generate_series(1, 1500) n;
+INSERT INTO meters SELECT 5000000000 + n * 11, (ARRAY['steam', 'water', 'power'])[1 + n % 3], n / 8.0 FROM generate_series(1, 1500) n;
+INSERT INTO people
+    SELECT md5('u' || n)::uuid, n || '@example.org', '2025-03-01'::timestamptz + n * interval '31 minutes'
+    FROM generate_series(1, 1500) n;
+INSERT INTO readings
+    SELECT 100 + n, 29000 + (1 + n * 29 % 1499) * 7, 5000000000 + (1 + n * 31 % 1499) * 11, md5('u' || (1 + n * 37 % 1499))::uuid, n / 7.0
+    FROM generate_series(1, 400) n;
 CREATE INDEX ON facilities (organization_id);
 CREATE INDEX ON emission_sources (facility_id);
 CREATE INDEX ON emissions_data (emission_source_id);
 CREATE INDEX ON conversations (organization_id);
 CREATE INDEX ON messages (conversation_id);
-ANALYZE organizations, facilities, emission_sources, emissions_data, conversations, messages;
+ANALYZE;

@@ -1,7 +1,7 @@
 'use strict'
 // Sequelize 6 (stack `sequelize`).
 const { Sequelize, DataTypes, Op } = require('sequelize')
-const { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run } = require('./scenarios.cjs')
+const { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run, tell } = require('./scenarios.cjs')
 
 function open (url, application) {
   const db = new Sequelize(url, {
@@ -24,7 +24,14 @@ function open (url, application) {
   Data.belongsTo(Source, { as: 'source', foreignKey: 'emission_source_id' })
   Organization.hasMany(Conversation, { as: 'conversations', foreignKey: 'organization_id' })
   Conversation.hasMany(Message, { as: 'messages', foreignKey: 'conversation_id' })
-  return { db, Organization, Facility, Source, Data, Conversation, Message }
+  const Plant = db.define('Plant', { id: id(INTEGER), name: TEXT }, { tableName: 'plants' })
+  const Meter = db.define('Meter', { id: id(BIGINT), kind: TEXT, factor: DOUBLE }, { tableName: 'meters' })
+  const Person = db.define('Person', { id: id(UUID), email: TEXT, since: DATE }, { tableName: 'people' })
+  const Reading = db.define('Reading', { id: id(INTEGER), quantity: DataTypes.DECIMAL(12, 3) }, { tableName: 'readings' })
+  Reading.belongsTo(Plant, { as: 'plant', foreignKey: 'plant_id' })
+  Reading.belongsTo(Meter, { as: 'meter', foreignKey: 'meter_id' })
+  Reading.belongsTo(Person, { as: 'person', foreignKey: 'person_id' })
+  return { db, Organization, Facility, Source, Data, Conversation, Message, Reading }
 }
 
 const row = (at, note) => ({ emission_source_id: SOURCES[at % SOURCES.length], year: 2020 + at, amount: at * 0.5, note })
@@ -100,6 +107,16 @@ run({
       if (!await Data.findOne({ where: { note } })) await Data.create(row(at, note))
     }
   },
+  // --- answers that are compared ---
+  async page ({ Reading }) {
+    for (const reading of await Reading.findAll({ order: ['id'], limit: 50 })) {
+      const plant = await reading.getPlant()
+      const meter = await reading.getMeter()
+      const person = await reading.getPerson()
+      tell(reading.id, plant.name, meter.kind, meter.factor, person.email, person.since.toISOString(), reading.quantity)
+    }
+  },
+
   // --- look-alikes ---
   async ping ({ db }) {
     for (let at = 0; at < 30; at++) await db.query('SELECT 1')

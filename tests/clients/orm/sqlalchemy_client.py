@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy import ForeignKey, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship, selectinload
-import uuid
 import datetime
+import decimal
+import uuid
 
 import scenarios
 
@@ -74,6 +75,38 @@ class Message(Base):
     body: Mapped[str]
     sent_at: Mapped[datetime.datetime] = mapped_column(sa.DateTime(timezone=True))
     conversation: Mapped[Conversation] = relationship(back_populates="messages")
+
+
+class Plant(Base):
+    __tablename__ = "plants"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+class Meter(Base):
+    __tablename__ = "meters"
+    id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
+    kind: Mapped[str]
+    factor: Mapped[float]
+
+
+class Person(Base):
+    __tablename__ = "people"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    since: Mapped[datetime.datetime] = mapped_column(sa.DateTime(timezone=True))
+
+
+class Reading(Base):
+    __tablename__ = "readings"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    plant_id: Mapped[int] = mapped_column(ForeignKey("plants.id"))
+    meter_id: Mapped[int] = mapped_column(ForeignKey("meters.id"))
+    person_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("people.id"))
+    quantity: Mapped[decimal.Decimal]
+    plant: Mapped[Plant] = relationship()
+    meter: Mapped[Meter] = relationship()
+    person: Mapped[Person] = relationship()
 
 
 S = {}
@@ -221,6 +254,15 @@ def unique_check(session):
             session.add(new(at, "unique "))
             session.flush()
     session.commit()
+
+
+# --- answers that are compared ---
+
+@scenario
+def page(session):
+    for reading in session.scalars(select(Reading).order_by(Reading.id).limit(50)).all():
+        meter, person = reading.meter, reading.person
+        print("row", reading.id, reading.plant.name, meter.kind, meter.factor, person.email, person.since, reading.quantity)
 
 
 # --- look-alikes ---

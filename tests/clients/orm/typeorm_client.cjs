@@ -2,7 +2,7 @@
 // TypeORM with lazy relations (stack `typeorm`).
 require('reflect-metadata')
 const { DataSource, EntitySchema, In, IsNull, MoreThan, Not } = require('typeorm')
-const { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run } = require('./scenarios.cjs')
+const { PAUSE, POLL, ORGANIZATIONS, SOURCES, sleep, run, tell } = require('./scenarios.cjs')
 
 const key = (type, more = {}) => ({ type, primary: true, ...more })
 const column = (type) => ({ type })
@@ -36,7 +36,13 @@ const entities = [
   }),
   schema('Message', 'messages', {
     id: key('bigint'), conversation_id: column('uuid'), author: column('text'), body: column('text'), sent_at: column('timestamptz')
-  }, { conversation: manyToOne('Conversation', 'conversation_id', 'messages') })
+  }, { conversation: manyToOne('Conversation', 'conversation_id', 'messages') }),
+  schema('Plant', 'plants', { id: key('int'), name: column('text') }),
+  schema('Meter', 'meters', { id: key('bigint'), kind: column('text'), factor: column('double precision') }),
+  schema('Person', 'people', { id: key('uuid'), email: column('text'), since: column('timestamptz') }),
+  schema('Reading', 'readings', { id: key('int'), quantity: column('numeric') }, {
+    plant: manyToOne('Plant', 'plant_id'), meter: manyToOne('Meter', 'meter_id'), person: manyToOne('Person', 'person_id')
+  })
 ]
 
 const open = (url, application) =>
@@ -119,6 +125,14 @@ run({
       if (!await db.getRepository('Data').findOneBy({ note })) await db.getRepository('Data').save(row(at, note))
     }
   },
+  // --- answers that are compared ---
+  async page (db) {
+    for (const reading of await db.getRepository('Reading').find({ order: { id: 'ASC' }, take: 50 })) {
+      const [plant, meter, person] = [await reading.plant, await reading.meter, await reading.person]
+      tell(reading.id, plant.name, meter.kind, meter.factor, person.email, person.since.toISOString(), reading.quantity)
+    }
+  },
+
   // --- look-alikes ---
   async ping (db) {
     for (let at = 0; at < 30; at++) await db.query('SELECT 1')
