@@ -142,6 +142,8 @@ pub struct PoolCounters {
     pub statement_hits: Counter,
     /// Statements that were sent with bounds for a partitioned table.
     pub narrowed: Counter,
+    /// Pages that the newest or oldest partitions did not fill, so that they were asked for once more.
+    pub widened: Counter,
     pub statement_misses: Counter,
     pub statement_evictions: Counter,
     pub state_probes: Counter,

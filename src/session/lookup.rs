@@ -265,16 +265,16 @@ fn lookup_shape(known: &Known) -> Option<&Rc<Shape>> {
 }
 
 /// The messages of one extended request that reads through the unnamed portal.
-struct Group<'a> {
+pub(super) struct Group<'a> {
     parse: Option<Parse<'a>>,
     bind: Bind<'a>,
-    form: Form,
-    size: usize,
+    pub(super) form: Form,
+    pub(super) size: usize,
 }
 
 impl<'a> Group<'a> {
     /// `None`: it is another kind of request, or not all of it is here.
-    fn read(input: &'a [u8]) -> Option<Group<'a>> {
+    pub(super) fn read(input: &'a [u8]) -> Option<Group<'a>> {
         let mut at = 0;
         let mut next = || {
             let head = wire::head(input.get(at..)?).ok()??;

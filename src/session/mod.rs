@@ -22,6 +22,7 @@ pub mod pipelined;
 pub mod prepared;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+mod reach;
 pub mod server_side;
 pub mod settings;
 pub mod translate;
@@ -69,6 +70,10 @@ pub struct Session {
     pub startup: Rc<Baggage>,
     pub(in crate::session) doubt: Doubt,
     pub(in crate::session) kept: heal::Kept,
+    /// A page was looked for in some partitions, and is not known to be whole.
+    pub(in crate::session) reaching: Option<Box<reach::Reaching>>,
+    /// Pages are looked for in all.
+    pub(in crate::session) straight: bool,
     /// What the text of the Query at the front of the input is, if that was read already.
     pub(in crate::session) read_ahead: Option<Rc<Known>>,
     pub account: account::Account,
@@ -118,6 +123,8 @@ pub struct Tally {
     pub statement_hits: u32,
     /// Statements that got bounds for a partitioned table.
     pub narrowed: u32,
+    /// Pages that some partitions did not fill, so that they were asked for once more.
+    pub widened: u32,
     pub statement_misses: u32,
     pub statement_evictions: u32,
     /// SQLSTATE of the last error that the client saw.
@@ -190,6 +197,8 @@ impl Session {
             startup,
             doubt: Doubt::default(),
             kept: heal::Kept::Nothing,
+            reaching: None,
+            straight: false,
             read_ahead: None,
             account: account::Account::default(),
             began_us: 0,
@@ -285,6 +294,7 @@ impl Session {
     pub fn part(&mut self) {
         self.exchange.clear();
         self.kept = heal::Kept::Nothing;
+        self.reaching = None;
         self.doubt = Doubt { schema: self.doubt.schema, ..Doubt::default() };
         (self.client_pass, self.server_pass, self.server_drop) = (0, 0, 0);
     }

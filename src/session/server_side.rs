@@ -3,6 +3,7 @@
 
 use super::exchange::{Fate, Item, Kind, alias};
 use super::heal::Kept;
+use super::reach::Weighed;
 use super::{Desk, Need, Session, Step};
 use crate::net::buffer::BUFFER;
 use crate::pool::memory::Memory;
@@ -17,22 +18,10 @@ impl Session {
         let mut at = 0;
         self.account_step();
         let need = loop {
-            if self.server_drop > 0 {
-                let n = self.server_drop.min(input.len() - at);
-                self.server_drop -= n;
-                at += n;
+            if self.flow(input, &mut at, desk) {
+                break Need::Bytes(1);
             }
             let rest = &input[at..];
-            if self.server_pass > 0 {
-                let n = self.server_pass.min(rest.len());
-                desk.to_client.pass(input, at..at + n);
-                self.server_pass -= n;
-                at += n;
-                if self.server_pass > 0 {
-                    break Need::Bytes(1);
-                }
-                continue;
-            }
             let head = match wire::head(rest) {
                 Ok(Some(head)) => head,
                 Ok(None) => break Need::Bytes(HEADER),
@@ -40,6 +29,15 @@ impl Session {
                     break Need::Broken(format!("a frame of type {} and length {}", bad.tag, bad.length));
                 }
             };
+            match self.weigh(rest, input, desk) {
+                Weighed::Waits => break Need::Bytes(rest.len() + 1),
+                Weighed::Dropped(n) => {
+                    at += n;
+                    self.account_begin(at);
+                    continue;
+                }
+                Weighed::Passes => {}
+            }
             let row = matches!(head.tag, tag::DATA_ROW | tag::COPY_DATA);
             if row {
                 self.show_fakes_before(input, desk);
@@ -82,6 +80,20 @@ impl Session {
         }
         self.account_rest(at, desk);
         Step { consumed: at, need }
+    }
+
+    /// Throws away or passes on what belongs to a frame that began before. True when there is more of it to come.
+    fn flow(&mut self, input: &[u8], at: &mut usize, desk: &mut Desk<'_>) -> bool {
+        let n = self.server_drop.min(input.len() - *at);
+        self.server_drop -= n;
+        *at += n;
+        let n = self.server_pass.min(input.len() - *at);
+        if n > 0 {
+            desk.to_client.pass(input, *at..*at + n);
+        }
+        self.server_pass -= n;
+        *at += n;
+        self.server_pass > 0
     }
 
     /// Matches one answer, which ends at `end` of the input, with its question.
@@ -189,6 +201,7 @@ impl Session {
         if self.kept != Kept::Nothing && self.heal(body, desk) {
             return Fate::Hide;
         }
+        self.reaching = None;
         self.show_fakes(input, desk);
         self.exchange.drop_copy_ends();
         let front = self.exchange.queue.front();
