@@ -91,6 +91,8 @@ pub struct Interner {
     pub routing: Option<Rc<Routing>>,
     /// Buffers for that.
     pub work: Work,
+    /// Statements that write are kept until they are answered: a row that finds no partition may get one.
+    pub keeps_writes: bool,
 }
 
 impl Interner {
@@ -103,6 +105,7 @@ impl Interner {
             reader: Reader::default(),
             routing: None,
             work: Work::default(),
+            keeps_writes: false,
         }
     }
 

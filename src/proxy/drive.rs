@@ -14,6 +14,7 @@ use super::coalescing::{
     Ahead, Fetching, Inserting, Keeping, Lead, Lines, Looked, Place, Surveying, Writing,
 };
 use super::control::Control;
+use super::creating::Creating;
 use super::farewell::{self, Farewell};
 use super::worker::Worker;
 use crate::coalesce::unit::Watch;
@@ -60,6 +61,8 @@ pub struct Drive {
     pub from_server: Side,
     pub ticket: Option<Ticket>,
     pub(super) chore: Option<Chore>,
+    /// A partition is being made for a row that lacks one.
+    pub(super) creating: Option<Creating>,
     /// Session mode: the parameters its server has to be opened with.
     pub startup: Option<Arc<[(Text, Text)]>>,
     /// The client's input waits for a server.
@@ -144,6 +147,7 @@ impl Drive {
             from_server: Side::default(),
             ticket: None,
             chore: None,
+            creating: None,
             startup,
             wants_server: false,
             wants_answers: false,
@@ -209,6 +213,9 @@ impl Drive {
         }
         if self.ticket.is_some() {
             return self.poll_ticket(cx);
+        }
+        if self.creating.is_some() {
+            return self.poll_creating(cx);
         }
         if !self.places.is_empty() {
             return self.poll_seats(cx);

@@ -18,6 +18,7 @@ use crate::auth::scram_keys::Verifier;
 use crate::auth::{Secret, UserSettings};
 use crate::config::Settings;
 use crate::error::ClientError;
+use crate::maintain::TableRule;
 use crate::observe::counters::Registry;
 use crate::pool::connector::Connector;
 use crate::pool::lend::Shared;
@@ -63,6 +64,13 @@ impl Live {
             .map(|(name, database)| Ok((name.clone(), Arc::new(Connector::new(&database.tls)?))))
             .collect::<Result<_, String>>()?;
         Ok(Live { settings, acceptor, connectors, generation })
+    }
+
+    /// Whether a row that finds no partition may get one in this database.
+    pub fn makes_partitions(&self, database: &str) -> bool {
+        let rules = &self.settings.rules;
+        let named = |rule: &TableRule| rule.database.as_deref().is_none_or(|name| name == database);
+        rules.maintenance.enabled && rules.partitions.iter().any(|rule| rule.create_missing && named(rule))
     }
 
     /// The settings of a database by the name a client asks for.

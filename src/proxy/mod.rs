@@ -9,6 +9,7 @@ pub mod building;
 pub mod chore;
 pub(crate) mod coalescing;
 pub mod control;
+mod creating;
 pub mod descriptors;
 pub mod drive;
 mod explaining;

@@ -50,7 +50,7 @@ impl Session {
             match self.take_frame(input, frame, desk) {
                 Taken::Not(need) => break need,
                 Taken::Frame => {
-                    if self.kept != Kept::Nothing {
+                    if self.group != Kept::Nothing {
                         self.keep_message(head.tag, &rest[..end], desk);
                     }
                     at += end;

@@ -40,6 +40,8 @@ impl Session {
             }
             let row = matches!(head.tag, tag::DATA_ROW | tag::COPY_DATA);
             if row {
+                // The client has seen something of the answer.
+                self.group = Kept::Nothing;
                 self.show_fakes_before(input, desk);
                 let n = wire::run(rest, head.tag);
                 if n > 0 {
@@ -151,6 +153,7 @@ impl Session {
                 exchange.copying_both = true;
                 return Ok(Fate::Show);
             }
+            tag::ROW_DESCRIPTION if std::mem::take(&mut self.hides_description) => return Ok(Fate::Hide),
             tag::ROW_DESCRIPTION
             | tag::PARAMETER_DESCRIPTION
             | tag::COPY_OUT
@@ -158,7 +161,9 @@ impl Session {
             | tag::FUNCTION_RESULT
                 if front(exchange).is_some() =>
             {
-                return Ok(Fate::Show);
+                self.described |= tag == tag::ROW_DESCRIPTION;
+                let hidden = exchange.queue.front().is_some_and(|item| item.hidden);
+                return Ok(if hidden { Fate::Hide } else { Fate::Show });
             }
             _ => None,
         };
@@ -173,6 +178,7 @@ impl Session {
     fn complete(&mut self, answer: (u8, &[u8]), end: usize, desk: &mut Desk<'_>) -> Option<Kind> {
         self.exchange.drop_copy_ends();
         self.exchange.copying_both = false;
+        self.group = Kept::Nothing;
         let kind = self.exchange.queue.front()?.kind;
         if matches!(kind, Kind::Execute | Kind::Query) {
             self.account_done(answer, end, None, desk);
@@ -198,7 +204,7 @@ impl Session {
 
     /// An error ends its statement, and in an extended exchange all up to the next Sync.
     fn error(&mut self, body: &[u8], (input, end): (&[u8], usize), desk: &mut Desk<'_>) -> Fate {
-        if self.kept != Kept::Nothing && self.heal(body, desk) {
+        if (self.kept != Kept::Nothing && self.heal(body, desk)) || self.hold_lack(body, desk) {
             return Fate::Hide;
         }
         self.reaching = None;

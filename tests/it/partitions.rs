@@ -3,6 +3,7 @@
 mod archive;
 mod convert;
 mod measure;
+mod missing;
 mod upkeep;
 mod writers;
 
