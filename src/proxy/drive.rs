@@ -63,6 +63,9 @@ pub struct Drive {
     pub(super) chore: Option<Chore>,
     /// A partition is being made for a row that lacks one.
     pub(super) creating: Option<Creating>,
+    /// Its next statement waits until a table is free; it has done so.
+    pub(super) pause: Option<Creating>,
+    pub(super) has_paused: bool,
     /// Session mode: the parameters its server has to be opened with.
     pub startup: Option<Arc<[(Text, Text)]>>,
     /// The client's input waits for a server.
@@ -148,6 +151,8 @@ impl Drive {
             ticket: None,
             chore: None,
             creating: None,
+            pause: None,
+            has_paused: false,
             startup,
             wants_server: false,
             wants_answers: false,
@@ -216,6 +221,9 @@ impl Drive {
         }
         if self.creating.is_some() {
             return self.poll_creating(cx);
+        }
+        if let Some(pace) = self.poll_pause(cx) {
+            return Ok(pace);
         }
         if !self.places.is_empty() {
             return self.poll_seats(cx);
@@ -351,6 +359,10 @@ impl Drive {
                         && self.from_client.input.grow(2 * HOLD_MAX + HEADER)
                     {}
                 }
+                Ok(())
+            }
+            Need::Server if self.must_pause() => {
+                self.look_again(true);
                 Ok(())
             }
             Need::Server => match self.look_ahead(cx)? {

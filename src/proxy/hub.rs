@@ -118,6 +118,8 @@ pub struct Hub {
     pub yard: building::Yard,
     /// Where acts on the databases are asked for.
     pub maintaining: crate::maintain::desk::Desk,
+    /// Tables whose statements wait.
+    pub holds: Arc<super::holding::Holds>,
     pub draining: AtomicBool,
     /// The process' limit of open files.
     descriptors: usize,
@@ -147,6 +149,7 @@ impl Hub {
             advising: advising::Desk::default(),
             yard: building::Yard::default(),
             maintaining: Default::default(),
+            holds: Default::default(),
             draining: AtomicBool::new(false),
             descriptors: descriptors::raise(),
             turning_away: AtomicUsize::new(0),

@@ -252,6 +252,27 @@ pub fn statement_name(request: &[u8]) -> &[u8] {
     wire::cstr(body).map_or(b"", |(name, _)| name)
 }
 
+impl Session {
+    /// Whether the message at the front of the input may speak of this table, written in lower case.
+    pub fn may_name(&self, input: &[u8], table: &str) -> bool {
+        let Ok(Some(head)) = wire::head(input) else {
+            return false;
+        };
+        let body = &input[HEADER..head.size.min(input.len())];
+        let statement = match head.tag {
+            tag::QUERY | tag::PARSE => None,
+            tag::BIND => Bind::read(body).map(|bind| bind.statement),
+            tag::DESCRIBE => Target::read(body).map(|target| target.name),
+            _ => return false,
+        };
+        let text = match statement {
+            None => body,
+            Some(name) => self.prepared.get(name).map_or(&b""[..], |statement| &statement.text),
+        };
+        String::from_utf8_lossy(text).to_ascii_lowercase().contains(table)
+    }
+}
+
 /// The shape of a text that is one read and leaves nothing behind.
 fn lookup_shape(known: &Known) -> Option<&Rc<Shape>> {
     match &known.shapes {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod convert;
+mod held;
 mod measure;
 mod missing;
 mod upkeep;
