@@ -23,7 +23,7 @@ const FLOORS: [(u32, &[&str]); 9] = [
 ];
 
 /// Imports between rooms of one floor: who, what, why.
-const NEIGHBOURS: [(&str, &str, &str); 6] = [
+const NEIGHBOURS: [(&str, &str, &str); 7] = [
     (
         "pool",
         "observe::counters",
@@ -36,6 +36,11 @@ const NEIGHBOURS: [(&str, &str, &str); 6] = [
     ),
     ("observe", "coalesce::fence", "workers share the counters of a fence; what they mean is decided there"),
     ("observe", "coalesce::writes", "what a counter is kept for"),
+    (
+        "observe",
+        "coalesce::prefetch::template",
+        "what workers learned is kept for the others and over restarts",
+    ),
     ("pool", "route", "a pool keeps what its statements are narrowed by, and does not decide on it"),
     ("config", "admin", "a room owns the settings that it obeys, and config gathers them from every room"),
 ];
@@ -119,7 +124,7 @@ const CRATES: [(&str, &[&str]); 40] = [
     ("rustls", &["cli", "pool", "tls"]),
     ("schemars", &["config"]),
     ("serde", &["admin", "advise", "catalog", "coalesce", "config", "maintain", "observe", "probe", "sql"]),
-    ("serde_json", &["admin", "cli", "config", "maintain", "observe", "probe"]),
+    ("serde_json", &["admin", "cli", "config", "demo", "maintain", "observe", "probe"]),
     ("serde_yaml", &["config"]),
     ("sha2", &["admin", "auth", "cli", "maintain", "tls"]),
     ("socket2", &["pool", "proxy"]),

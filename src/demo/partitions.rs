@@ -61,6 +61,7 @@ pub fn rules() -> (Vec<TableRule>, MaintenanceSettings) {
             archive: Archive::Schema("archive".to_owned()),
         }),
         route: true,
+        create_missing: true,
     };
     (vec![rule], MaintenanceSettings { enabled: false, ..Default::default() })
 }

@@ -177,6 +177,14 @@ impl Kind {
         }
     }
 
+    /// The moment of a value as a session shows it, in any time zone, with DateStyle ISO. `None`: as above.
+    pub fn moment_anywhere(self, text: &str) -> Option<i64> {
+        let time = text.get(11..).unwrap_or_default();
+        let sign = time.rfind(['+', '-']).filter(|_| self == Kind::TimestampTz).map(|at| at + 11);
+        let (local, offset) = text.split_at(sign.unwrap_or(text.len()));
+        Some(self.moment(local).ok()? - offset_us(offset)?)
+    }
+
     /// Reads the bound of a partition as PostgreSQL shows it, under TimeZone UTC and DateStyle ISO.
     ///
     /// # Errors
@@ -204,6 +212,17 @@ impl Kind {
 fn milliseconds(mark: i64) -> Option<i64> {
     let ms = mark.div_euclid(1_000);
     (mark.rem_euclid(1_000) == 0 && (0..=MS_MAX).contains(&ms)).then_some(ms)
+}
+
+/// `+05:30`, `-03`, or nothing.
+fn offset_us(text: &str) -> Option<i64> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    let (sign, digits) = text.split_at(1);
+    let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
+    let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+    Some(if sign == "-" { -minutes } else { minutes } * civil::HOUR_US / 60)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
 
+use super::missing::{self, Gaps, Missing};
 use super::request::{Action, Request, conversion, works};
 use super::work::{Means, Work};
 use super::{TableName, TableRule, Trouble, convert, unfit, upkeep};
@@ -28,13 +29,22 @@ const JUMP: Duration = Duration::from_secs(60);
 pub struct Desk {
     sender: mpsc::Sender<(u64, Request)>,
     receiver: Mutex<Option<mpsc::Receiver<(u64, Request)>>>,
+    rows: mpsc::Sender<Missing>,
+    rows_receiver: Mutex<Option<mpsc::Receiver<Missing>>>,
     ending: Notify,
 }
 
 impl Default for Desk {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
-        Desk { sender, receiver: Mutex::new(Some(receiver)), ending: Notify::new() }
+        let (rows, rows_receiver) = mpsc::channel(missing::WAITING_MAX);
+        Desk {
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+            rows,
+            rows_receiver: Mutex::new(Some(rows_receiver)),
+            ending: Notify::new(),
+        }
     }
 }
 
@@ -57,6 +67,12 @@ impl Desk {
         }
     }
 
+    /// A row has no partition. Too many wait: it is forgotten, and whoever waits is told so.
+    pub fn lacks(&self, missing: Missing) {
+        // What is not taken is dropped, which tells.
+        let _ = self.rows.try_send(missing);
+    }
+
     /// Ends the loop. What is under way breaks off, as it would in a crash.
     pub fn end(&self) {
         self.ending.notify_one();
@@ -65,15 +81,20 @@ impl Desk {
 /// Works until the desk is told to end. Runs within a `LocalSet`.
 pub async fn run(means: Arc<dyn Means>, desk: &Desk) {
     let commands = desk.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(mut commands) = commands else {
+    let rows = desk.rows_receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (Some(mut commands), Some(mut rows)) = (commands, rows) else {
         return;
     };
+    let gaps = Rc::new(Gaps::default());
     let mut calendar = Calendar::default();
     loop {
         tokio::select! {
             () = desk.ending.notified() => return,
             Some((id, request)) = commands.recv() => {
                 tokio::task::spawn_local(serve(means.clone(), id, request));
+            }
+            Some(row) = rows.recv() => {
+                tokio::task::spawn_local(missing::serve(means.clone(), gaps.clone(), row));
             }
             () = tokio::time::sleep(TICK) => calendar.look(&means),
         }

@@ -15,6 +15,7 @@ mod file;
 mod halt;
 pub mod index;
 pub mod layout;
+pub mod missing;
 mod partition;
 pub mod period;
 pub mod request;

@@ -137,6 +137,7 @@ pub(super) fn conversion(means: &Arc<dyn Means>, id: u64, request: &Request) -> 
             format,
             retention: None,
             route: true,
+            create_missing: true,
         },
     };
     Ok(Work { means: means.clone(), settings, database, rule, job: Some(id) })

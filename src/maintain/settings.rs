@@ -97,6 +97,8 @@ pub struct TableRule {
     pub retention: Option<Retention>,
     /// Statements on the table may be narrowed to the partitions that they need.
     pub route: bool,
+    /// A row that finds no partition gets one.
+    pub create_missing: bool,
 }
 
 /// What happens to partitions that are wholly older.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::actor::{Actor, Audit};
-use super::{MaintenanceSettings, TableRule, Trouble};
+use super::{MaintenanceSettings, TableName, TableRule, Trouble};
 use crate::observe::counters::Registry;
 use crate::observe::partitions::{Board, Progress, TableView};
 use crate::probe::{ProbeError, Target};
@@ -22,6 +22,10 @@ pub trait Means: Send + Sync {
 
     /// The only database of the settings, if there is one.
     fn only_database(&self) -> Option<String>;
+
+    /// Until what it returns is dropped, new statements on the table wait before they reach the server, for some
+    /// tenths of a second at most.
+    fn hold(&self, database: &str, table: &TableName) -> Box<dyn Send>;
 
     fn audit(&self) -> Arc<dyn Audit>;
 

@@ -12,6 +12,7 @@ use super::fences::Fences;
 use super::findings::Findings;
 use super::indexes::Acts;
 use super::ledger::{Entry, Key, Ledger};
+use super::loops::Loops;
 use super::partitions::Board;
 use super::slow_log::SlowLog;
 use super::state::{self, Books};
@@ -143,6 +144,8 @@ pub struct PoolCounters {
     pub statement_hits: Counter,
     /// Statements that were sent with bounds for a partitioned table.
     pub narrowed: Counter,
+    /// Pages that the newest or oldest partitions did not fill, so that they were asked for once more.
+    pub widened: Counter,
     pub statement_misses: Counter,
     pub statement_evictions: Counter,
     pub state_probes: Counter,
@@ -201,6 +204,8 @@ pub struct Registry {
     pub partitions: Board,
     /// What was done to indexes.
     pub indexes: Acts,
+    /// What the workers have learned of loops.
+    pub loops: Loops,
 }
 
 impl Default for Registry {
@@ -221,6 +226,7 @@ impl Default for Registry {
             state: state::Counts::default(),
             partitions: Board::default(),
             indexes: Acts::default(),
+            loops: Loops::default(),
         }
     }
 }
@@ -228,7 +234,7 @@ impl Default for Registry {
 impl Registry {
     /// What is kept over restarts.
     pub fn books(&self) -> Books<'_> {
-        Books { ledger: &self.ledger, findings: &self.findings, indexes: &self.indexes }
+        Books { ledger: &self.ledger, findings: &self.findings, indexes: &self.indexes, loops: &self.loops }
     }
 
     /// An entry of the ledger for a shape that a worker has not seen before, which the parser is told of.

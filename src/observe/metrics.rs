@@ -43,7 +43,7 @@ const GAUGES: [Row<Gauge>; 2] = [
     ("pgweir_clients_waiting", "Clients waiting for a server.", |p| &p.clients_waiting),
 ];
 
-const COUNTERS: [Row<Counter>; 14] = [
+const COUNTERS: [Row<Counter>; 15] = [
     ("pgweir_servers_opened_total", "Server connections opened and logged in.", |p| &p.servers_opened),
     ("pgweir_servers_closed_total", "Server connections closed, by either side.", |p| &p.servers_closed),
     ("pgweir_server_connect_errors_total", "Attempts to open a server connection that failed.", |p| {
@@ -60,6 +60,11 @@ const COUNTERS: [Row<Counter>; 14] = [
     ("pgweir_narrowed_statements_total", "Statements sent with bounds for a partitioned table.", |p| {
         &p.narrowed
     }),
+    (
+        "pgweir_widened_statements_total",
+        "Statements sent once more as they are: the first partitions held too few rows for their LIMIT.",
+        |p| &p.widened,
+    ),
     ("pgweir_statement_cache_hits_total", "Statements that the server had prepared already.", |p| {
         &p.statement_hits
     }),

@@ -11,6 +11,7 @@ pub mod indexes;
 pub mod latency;
 pub mod ledger;
 pub mod log;
+pub mod loops;
 pub mod metrics;
 pub mod partitions;
 pub mod process;

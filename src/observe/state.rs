@@ -1,6 +1,6 @@
-//! Ledger, findings and what was done to indexes over restarts: what is kept, and a small file of JSON lines, one
-//! shape, finding or act each, written whole and put in place at once. Holds shapes and totals, no value of any
-//! statement.
+//! Ledger, findings, what was done to indexes and what was learned of loops over restarts: what is kept, and a small
+//! file of JSON lines, one of them each, written whole and put in place at once. Holds shapes and totals, no value of
+//! any statement.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -14,6 +14,7 @@ use super::findings::{Finding, Findings};
 use super::indexes::{self, Acts};
 use super::latency::Distribution;
 use super::ledger::{Key, Ledger, Row, Totals};
+use super::loops::{self, Loops};
 
 /// The first line says what the file is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ struct Heading {
     pgweir_state: u32,
 }
 
-/// A later version is refused, so a change of the lines needs another number. The second had no indexes.
+/// A later version is refused, so a change of the lines needs another number. The second had no indexes and loops.
 const VERSION: u32 = 3;
 const OLDEST: u32 = 2;
 
@@ -36,6 +37,7 @@ enum Kept {
     Shape(Line),
     Finding(Box<Finding>),
     Index(indexes::Kept),
+    Loop(loops::Kept),
 }
 
 /// One shape as it is kept, in a file or in a table.
@@ -66,6 +68,7 @@ pub struct Saved {
     pub shapes: Vec<Line>,
     pub findings: Vec<Finding>,
     pub indexes: Vec<indexes::Kept>,
+    pub loops: Vec<loops::Kept>,
 }
 
 /// Where it comes from, and goes.
@@ -74,6 +77,7 @@ pub struct Books<'a> {
     pub ledger: &'a Ledger,
     pub findings: &'a Findings,
     pub indexes: &'a Acts,
+    pub loops: &'a Loops,
 }
 
 impl Saved {
@@ -85,6 +89,7 @@ impl Saved {
             shapes: books.ledger.rows().iter().map(line).collect(),
             findings: books.findings.every(),
             indexes,
+            loops: books.loops.every(),
         }
     }
 
@@ -95,6 +100,7 @@ impl Saved {
         books.ledger.remember(rows);
         books.findings.remember(self.findings);
         books.indexes.remember(self.indexes);
+        books.loops.remember(self.loops);
         count
     }
 }
@@ -122,7 +128,8 @@ pub fn save(books: Books<'_>, path: &Path) -> io::Result<usize> {
     serde_json::to_writer(&mut file, &Heading { pgweir_state: VERSION })?;
     let shapes = saved.shapes.into_iter().map(Kept::Shape);
     let found = saved.findings.into_iter().map(|finding| Kept::Finding(Box::new(finding)));
-    for line in shapes.chain(found).chain(saved.indexes.into_iter().map(Kept::Index)) {
+    let learned = saved.loops.into_iter().map(Kept::Loop);
+    for line in shapes.chain(found).chain(saved.indexes.into_iter().map(Kept::Index)).chain(learned) {
         file.write_all(b"\n")?;
         serde_json::to_writer(&mut file, &line)?;
     }
@@ -159,6 +166,7 @@ pub fn load(books: Books<'_>, path: &Path) -> io::Result<usize> {
             Kept::Shape(shape) => saved.shapes.push(shape),
             Kept::Finding(finding) => saved.findings.push(*finding),
             Kept::Index(kept) => saved.indexes.push(kept),
+            Kept::Loop(kept) => saved.loops.push(kept),
         }
     }
     Ok(saved.remember(books))
@@ -217,11 +225,11 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct All(Ledger, Findings, Acts);
+    struct All(Ledger, Findings, Acts, Loops);
 
     impl All {
         fn books(&self) -> Books<'_> {
-            Books { ledger: &self.0, findings: &self.1, indexes: &self.2 }
+            Books { ledger: &self.0, findings: &self.1, indexes: &self.2, loops: &self.3 }
         }
     }
 
@@ -235,6 +243,8 @@ mod tests {
         entry.record(&Outcome { call: true, rows: 3, server_us: 1234, ..Outcome::default() }, 77);
         all.1.note(Met { class: "nested", proved: true, n: 12, time_us: 77, ..Met::default() });
         all.2.dismiss(Dismissal { id: "ix-01".to_owned(), reason: "no".to_owned(), at_s: 7 });
+        let record = r#"{"template":"repeat","parent":null,"child":"01","sources":["same"],"fetched":1,"used":1,"episodes":1,"off":null}"#;
+        all.3.of("app", "me").put(vec![serde_json::from_str(record).unwrap()]);
         assert_eq!(save(all.books(), &path).unwrap(), 1);
         let later = All::default();
         assert_eq!(load(later.books(), &path).unwrap(), 1);
@@ -243,6 +253,8 @@ mod tests {
         assert_eq!(later.1.list().len(), 1);
         assert_eq!(later.2.dismissals(), all.2.dismissals());
         assert_eq!(later.2.dismissals().len(), 1);
+        assert_eq!(later.3.every(), all.3.every());
+        assert_eq!(later.3.every().len(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::routing::Reach;
 use super::template::{Site, Templates};
 use super::values::{self, Values};
 use crate::observe::ledger::Entry;
@@ -31,6 +32,8 @@ pub struct Shape {
     /// By which [`super::routing::Routing`] it was found to name a partitioned table, and how often in a row there
     /// was nothing to add.
     pub routed: Cell<Option<(u64, u8)>>,
+    /// How far back its pages are looked for.
+    pub reach: Cell<Reach>,
     /// Where its calls are counted; the shell fills it in.
     pub entry: RefCell<Option<Arc<Entry>>>,
 }
@@ -287,6 +290,7 @@ fn find(shapes: &mut ByFingerprint, seen: &shape::Shape<'_>, sent: &[u8]) -> Rc<
         text: text.into(),
         origin: RefCell::default(),
         routed: Cell::default(),
+        reach: Cell::default(),
         entry: RefCell::default(),
     });
     shapes.insert(seen.fingerprint, shape.clone());

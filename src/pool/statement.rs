@@ -91,6 +91,8 @@ pub struct Interner {
     pub routing: Option<Rc<Routing>>,
     /// Buffers for that.
     pub work: Work,
+    /// Statements that write are kept until they are answered: a row that finds no partition may get one.
+    pub keeps_writes: bool,
 }
 
 impl Statement {
@@ -110,6 +112,7 @@ impl Interner {
             reader: Reader::default(),
             routing: None,
             work: Work::default(),
+            keeps_writes: false,
         }
     }
 

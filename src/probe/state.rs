@@ -1,4 +1,4 @@
-//! Ledger, findings and the history of indexes over restarts in three tables, in a schema of the user's choice. Several pgweir may keep
+//! Ledger, findings, the history of indexes and what was learned of loops over restarts in four tables, in a schema of the user's choice. Several pgweir may keep
 //! theirs side by side. Must not know when that is done; the lines are those of the state file.
 
 use serde::Serialize;
@@ -7,8 +7,8 @@ use tokio_postgres::{Client, Transaction};
 
 use super::{ProbeError, quoted};
 use crate::observe::findings::Finding;
-use crate::observe::indexes::Kept;
 use crate::observe::state::{Line, Saved};
+use crate::observe::{indexes, loops};
 
 /// Where the state of one pgweir is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,7 @@ const LEDGER: (&str, &str) = (
 const BODIES: &str = "instance text, id text, body jsonb NOT NULL, PRIMARY KEY (instance, id)";
 const FINDINGS: (&str, &str) = ("findings", BODIES);
 const INDEXES: (&str, &str) = ("index_history", BODIES);
+const LOOPS: (&str, &str) = ("loops", BODIES);
 
 /// Keeps these lines and findings, and forgets what was kept of others of this instance. Where there are none
 /// nothing changes: an empty ledger is one that has not begun. Returns how many rows were written.
@@ -67,11 +68,16 @@ async fn write(transaction: &Transaction<'_>, place: &Place, saved: &Saved) -> R
         let all = saved.findings.iter().map(|finding| (finding.id.clone(), finding));
         written += upsert_bodies(transaction, place, FINDINGS.0, all).await?;
     }
-    // Who was given tables of their own by an administrator may have no right to make a third, and no need.
+    // Who was given tables of their own by an administrator may have no right to make others, and no need.
     if !saved.indexes.is_empty() || exists(transaction, place, INDEXES.0).await? {
         make(transaction, place, INDEXES).await?;
         let all = saved.indexes.iter().map(|kept| (kept.key(), kept));
         written += upsert_bodies(transaction, place, INDEXES.0, all).await?;
+    }
+    if !saved.loops.is_empty() || exists(transaction, place, LOOPS.0).await? {
+        make(transaction, place, LOOPS).await?;
+        let all = saved.loops.iter().map(|kept| (kept.key(), kept));
+        written += upsert_bodies(transaction, place, LOOPS.0, all).await?;
     }
     Ok(written)
 }
@@ -93,8 +99,14 @@ pub(super) async fn load(client: &mut Client, place: &Place) -> Result<Saved, Pr
             .map_err(|error| explained(error, place))?;
     }
     if exists(&transaction, place, INDEXES.0).await? {
-        saved.indexes =
-            bodies::<Kept>(&transaction, place, INDEXES.0).await.map_err(|error| explained(error, place))?;
+        saved.indexes = bodies::<indexes::Kept>(&transaction, place, INDEXES.0)
+            .await
+            .map_err(|error| explained(error, place))?;
+    }
+    if exists(&transaction, place, LOOPS.0).await? {
+        saved.loops = bodies::<loops::Kept>(&transaction, place, LOOPS.0)
+            .await
+            .map_err(|error| explained(error, place))?;
     }
     transaction.rollback().await?;
     Ok(saved)
@@ -269,7 +281,7 @@ fn explained(error: ProbeError, place: &Place) -> ProbeError {
         "42501" => format!(
             "; let the user that pgweir asks as (observe.probe.user in the rules) have the schema: CREATE SCHEMA \
              {schema} AUTHORIZATION …, or GRANT USAGE, CREATE ON SCHEMA {schema} and the rights on its tables \
-             ledger, findings and index_history to it"
+             ledger, findings, index_history and loops to it"
         ),
         "42703" | "42P10" | "42804" => format!(
             "; {schema}.ledger and {schema}.findings are not both tables of pgweir's: name another schema, or \

@@ -81,6 +81,7 @@ impl Drive {
         sent.map_err(|error| Farewell::ClientLost(error.to_string()))?;
         server_sent.map_err(|error| self.lost_server(&error.to_string()))?;
         self.answers_came();
+        self.create_missing();
         if let Need::Broken(what) = step.need {
             return Err(Farewell::ServerBroken(what));
         }

@@ -136,6 +136,7 @@ impl Drive {
         counters.queries.add(tally.queries.into());
         counters.statement_hits.add(tally.statement_hits.into());
         counters.narrowed.add(tally.narrowed.into());
+        counters.widened.add(tally.widened.into());
         counters.statement_misses.add(tally.statement_misses.into());
         counters.statement_evictions.add(tally.statement_evictions.into());
         if tally.readies > 0 {

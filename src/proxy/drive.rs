@@ -14,6 +14,7 @@ use super::coalescing::{
     Ahead, Fetching, Inserting, Keeping, Lead, Lines, Looked, Place, Surveying, Writing,
 };
 use super::control::Control;
+use super::creating::Creating;
 use super::farewell::{self, Farewell};
 use super::worker::Worker;
 use crate::coalesce::unit::Watch;
@@ -60,6 +61,11 @@ pub struct Drive {
     pub from_server: Side,
     pub ticket: Option<Ticket>,
     pub(super) chore: Option<Chore>,
+    /// A partition is being made for a row that lacks one.
+    pub(super) creating: Option<Creating>,
+    /// Its next statement waits until a table is free; it has done so.
+    pub(super) pause: Option<Creating>,
+    pub(super) has_paused: bool,
     /// Session mode: the parameters its server has to be opened with.
     pub startup: Option<Arc<[(Text, Text)]>>,
     /// The client's input waits for a server.
@@ -144,6 +150,9 @@ impl Drive {
             from_server: Side::default(),
             ticket: None,
             chore: None,
+            creating: None,
+            pause: None,
+            has_paused: false,
             startup,
             wants_server: false,
             wants_answers: false,
@@ -209,6 +218,12 @@ impl Drive {
         }
         if self.ticket.is_some() {
             return self.poll_ticket(cx);
+        }
+        if self.creating.is_some() {
+            return self.poll_creating(cx);
+        }
+        if let Some(pace) = self.poll_pause(cx) {
+            return Ok(pace);
         }
         if !self.places.is_empty() {
             return self.poll_seats(cx);
@@ -344,6 +359,10 @@ impl Drive {
                         && self.from_client.input.grow(2 * HOLD_MAX + HEADER)
                     {}
                 }
+                Ok(())
+            }
+            Need::Server if self.must_pause() => {
+                self.look_again(true);
                 Ok(())
             }
             Need::Server => match self.look_ahead(cx)? {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::coalescing::Learned as Loops;
 use super::{advising, building, descriptors, probing, routing};
 use crate::admin::PoolView;
 use crate::auth::credential::{Learned, ServerLogin};
@@ -19,6 +18,7 @@ use crate::auth::scram_keys::Verifier;
 use crate::auth::{Secret, UserSettings};
 use crate::config::Settings;
 use crate::error::ClientError;
+use crate::maintain::TableRule;
 use crate::observe::counters::Registry;
 use crate::pool::connector::Connector;
 use crate::pool::lend::Shared;
@@ -66,6 +66,13 @@ impl Live {
         Ok(Live { settings, acceptor, connectors, generation })
     }
 
+    /// Whether a row that finds no partition may get one in this database.
+    pub fn makes_partitions(&self, database: &str) -> bool {
+        let rules = &self.settings.rules;
+        let named = |rule: &TableRule| rule.database.as_deref().is_none_or(|name| name == database);
+        rules.maintenance.enabled && rules.partitions.iter().any(|rule| rule.create_missing && named(rule))
+    }
+
     /// The settings of a database by the name a client asks for.
     pub fn database(&self, name: &str) -> Option<(Arc<DatabaseSettings>, Arc<Connector>)> {
         let key = if self.settings.databases.contains_key(name) { name } else { "*" };
@@ -102,8 +109,6 @@ pub struct Hub {
     learned: DashMap<String, Learned>,
     failures: Mutex<BTreeMap<IpAddr, (u32, Instant)>>,
     pub mock: MockSecret,
-    /// What each worker learned of loops, for the others.
-    pub learned_loops: Loops,
     /// Where pgweir's own questions are left.
     pub probing: probing::Desk,
     pub routers: routing::Routers,
@@ -113,6 +118,8 @@ pub struct Hub {
     pub yard: building::Yard,
     /// Where acts on the databases are asked for.
     pub maintaining: crate::maintain::desk::Desk,
+    /// Tables whose statements wait.
+    pub holds: Arc<super::holding::Holds>,
     pub draining: AtomicBool,
     /// The process' limit of open files.
     descriptors: usize,
@@ -137,12 +144,12 @@ impl Hub {
             learned: DashMap::new(),
             failures: Mutex::default(),
             mock: MockSecret::new(rand::random()),
-            learned_loops: Loops::default(),
             probing: probing::Desk::default(),
             routers: routing::Routers::default(),
             advising: advising::Desk::default(),
             yard: building::Yard::default(),
             maintaining: Default::default(),
+            holds: Default::default(),
             draining: AtomicBool::new(false),
             descriptors: descriptors::raise(),
             turning_away: AtomicUsize::new(0),

@@ -13,7 +13,7 @@ use super::whom;
 use crate::maintain::actor::{Act, Audit};
 use crate::maintain::desk;
 use crate::maintain::work::Means;
-use crate::maintain::{MaintenanceSettings, TableRule};
+use crate::maintain::{MaintenanceSettings, TableName, TableRule};
 use crate::observe::counters::Registry;
 use crate::probe::{ProbeError, Target};
 
@@ -97,6 +97,10 @@ impl Means for Shop {
         let live = self.hub.live();
         let mut names = live.settings.databases.keys().filter(|name| *name != "*");
         names.next().filter(|_| names.next().is_none()).cloned()
+    }
+
+    fn hold(&self, database: &str, table: &TableName) -> Box<dyn Send> {
+        Box::new(self.hub.holds.begin(database, table))
     }
 
     fn audit(&self) -> Arc<dyn Audit> {

@@ -214,8 +214,10 @@ impl Worker {
         let counters = Arc::new(PoolCounters::new(database, user));
         self.hub.registry.register(counters.clone());
         let mut interner = Interner::new(self.next_statement.clone());
-        let rules = &self.hub.live().settings.rules;
+        let live = self.hub.live();
+        let rules = &live.settings.rules;
         interner.observe(rules.observe.enabled, rules.wants_values());
+        interner.keeps_writes = live.makes_partitions(database);
         let shared = self.hub.shared(database, user);
         let pool = Pool::new((database, user), config, shared, self.clock.clone(), (counters, interner));
         self.pools.borrow_mut().insert(key, pool.clone());
@@ -249,7 +251,10 @@ impl Worker {
         self.thresholds.set(rules.thresholds());
         self.samples.set(rules.observe.parameters);
         self.each_pool(|pool| {
-            pool.interner.borrow_mut().observe(rules.observe.enabled, rules.wants_values());
+            let mut interner = pool.interner.borrow_mut();
+            interner.observe(rules.observe.enabled, rules.wants_values());
+            interner.keeps_writes = live.makes_partitions(&pool.database);
+            drop(interner);
             let Some(config) = self.config(&live, &pool.database, &pool.user) else {
                 return;
             };

@@ -4,7 +4,7 @@
 //! clock come in, splices and bounds go out. What is in doubt stays unchanged.
 //!
 //! From the outside in: `narrow` and `prepared` add the bounds, for the simple and the extended protocol; `imply`
-//! reads conditions; `invert` goes from an expression back to its key, `fold` works out constants; `zone`,
+//! reads conditions; `reach` bounds a page by the partitions in which it probably lies; `invert` goes from an expression back to its key, `fold` works out constants; `zone`,
 //! `calendar`, `literal` and `range` are what they reckon with. `table` knows which tables are routed.
 //!
 //! Why the bounds hold: each expression is taken for a range in which its value surely lies, and each step back to
@@ -22,6 +22,7 @@ pub mod narrow;
 mod parts;
 pub mod prepared;
 pub mod range;
+mod reach;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -106,6 +107,11 @@ pub struct Moment<'a> {
     pub default_path: bool,
     /// A backslash in a plain string is itself.
     pub standard_strings: bool,
+    /// Of a statement that asks for the first rows in the order of the key, only so many partitions are asked.
+    /// Whoever sets this looks whether as many rows came, and otherwise asks again without. 0: all are.
+    pub reach: usize,
+    /// The same where an error would end a transaction, so that nothing could be asked again.
+    pub plain_only: bool,
 }
 
 impl Moment<'_> {

@@ -17,6 +17,8 @@ use crate::sql::filter::{Clause, Filter, Id, List, Node, Scope, Scratch, Span};
 pub struct Work {
     filter: Filter,
     scratch: Scratch,
+    /// The last statement that was narrowed asks only some partitions for a page of so many rows.
+    pub page_rows: Option<u64>,
 }
 
 /// Why a bound was added, for people. Holds parts of the statement's text, and so its values.
@@ -59,16 +61,21 @@ pub(super) struct Addition<'a> {
     pub hi: bool,
     pub said: Said,
     pub table: &'a Routed,
+    /// One end is there for a page of so many rows, and nothing implies it.
+    pub page_rows: Option<u64>,
 }
 
 impl Router {
     /// What to put into a statement of the simple protocol. `None`: it is forwarded as it is.
     pub fn narrow(&self, text: &str, moment: &Moment<'_>, work: &mut Work) -> Option<Vec<Splice>> {
+        work.page_rows = None;
         let additions = self.simple(text, moment, work)?;
+        let page_rows = additions.iter().find_map(|addition| addition.page_rows);
         let splices = splices(text, &additions, |addition, upper, out| {
             let end = if upper { addition.range.hi } else { addition.range.lo };
             literal(addition.kind, end, upper, out);
         });
+        work.page_rows = page_rows;
         (!splices.is_empty()).then_some(splices)
     }
 
@@ -79,7 +86,7 @@ impl Router {
     }
 
     fn simple(&self, text: &str, moment: &Moment<'_>, work: &mut Work) -> Option<Vec<Addition<'_>>> {
-        let Work { filter, scratch } = work;
+        let Work { filter, scratch, .. } = work;
         let readable = filter.again(text, moment.standard_strings, scratch) && filter.parameters == 0;
         readable.then_some(())?;
         let terms = Terms { text, filter, values: Values::None, moment };
@@ -114,6 +121,7 @@ impl Router {
             } else {
                 in_group(terms, at, clauses, &keys, &mut found);
             }
+            self.reach(terms, at, &keys, &mut found);
         }
         (!found.is_empty()).then_some(found)
     }
@@ -166,7 +174,19 @@ fn in_group<'a>(
             continue;
         };
         let (source, clause, kind) = (*source, *place, key.kind());
-        found.push(Addition { scope, source, clause, column, kind, range, lo, hi, said, table: key.table });
+        found.push(Addition {
+            scope,
+            source,
+            clause,
+            column,
+            kind,
+            range,
+            lo,
+            hi,
+            said,
+            table: key.table,
+            page_rows: None,
+        });
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Prepared {
     sides: Box<[Side]>,
     /// So many parameters has the statement without the added ones.
     pub own: usize,
+    /// It may ask only some partitions for a page.
+    pub page: bool,
 }
 
 /// One added parameter.
@@ -55,6 +57,11 @@ impl Default for Bound {
 }
 
 impl Bound {
+    /// It leaves nothing out.
+    pub fn is_open(&self) -> bool {
+        matches!(self.at, Micros::MIN | Micros::MAX)
+    }
+
     /// As text that means the same under every DateStyle and TimeZone.
     pub fn text(&self) -> String {
         match (self.at, self.kind) {
@@ -102,6 +109,7 @@ impl Router {
             types: types.into(),
             sides: sides.into(),
             own,
+            page: additions.iter().any(|addition| addition.page_rows.is_some()),
         })
     }
 }
@@ -119,10 +127,21 @@ impl Prepared {
 
     /// The values of the added parameters, given those of the others. What is not known has no bound.
     pub fn bounds(&self, router: &Router, values: &[Value<'_>], moment: &Moment<'_>) -> Vec<Bound> {
+        self.bounds_and_rows(router, values, moment).0
+    }
+
+    /// The same, and of how many rows the page is for which only some partitions are asked.
+    pub fn bounds_and_rows(
+        &self,
+        router: &Router,
+        values: &[Value<'_>],
+        moment: &Moment<'_>,
+    ) -> (Vec<Bound>, Option<u64>) {
         let values = Values::Bound { types: &self.types, values };
         let terms = Terms { text: &self.original, filter: &self.filter, values, moment };
         let additions = router.additions(&terms).unwrap_or_default();
-        self.sides.iter().map(|side| side.bound(&additions)).collect()
+        let rows = additions.iter().find_map(|addition| addition.page_rows);
+        (self.sides.iter().map(|side| side.bound(&additions)).collect(), rows)
     }
 
     /// The same when something is in doubt: no bounds.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::calendar::{Micros, SECOND};
+use super::calendar::{self, Micros, SECOND};
 use super::range::Range;
 use super::zone::Zone;
 use super::{Kind, Moment, RouteSettings};
-use crate::catalog::{Catalog, Strategy, Table, Volatility};
+use crate::catalog::{Catalog, Hidden, Strategy, Table, TableKind, Volatility};
 use crate::sql::filter::{Call, Func, Source, Span};
 
 /// A table that is partitioned by ranges of a time.
@@ -20,6 +20,11 @@ pub struct Routed {
     pub kind: Kind,
     /// No partition has room for years before Christ.
     pub only_after_christ: bool,
+    /// From where to where each partition goes, in order; the end is not included. Empty: they are not known. No
+    /// bound depends on it, only how much a page leaves out.
+    pub(super) pieces: Vec<(Micros, Micros)>,
+    /// The key may be NULL, and a partition has room for such rows.
+    pub(super) holds_nulls: bool,
     /// No other relation of the database has this name.
     sole: bool,
     /// The catalog's search path finds it by its bare name.
@@ -34,6 +39,8 @@ pub struct Router {
     catalog: Arc<Catalog>,
     /// Names of functions that are not PostgreSQL's own.
     own_functions: HashSet<String>,
+    /// Names of tables whose rows may be read twice without anybody noticing.
+    pub(super) quiet: HashSet<String>,
 }
 
 /// Names of types that PostgreSQL's grammar does not keep for itself, so that somebody may have defined others.
@@ -78,13 +85,19 @@ impl Router {
                 }
             }
         }
+        if !router.tables.is_empty() {
+            router.quiet = quiet(&catalog);
+        }
         router.catalog = catalog;
         router
     }
 
     /// Whether both would do the same.
     pub fn is_like(&self, other: &Router) -> bool {
-        self.tables == other.tables && self.zones == other.zones && self.own_functions == other.own_functions
+        self.tables == other.tables
+            && self.zones == other.zones
+            && self.own_functions == other.own_functions
+            && self.quiet == other.quiet
     }
 
     pub fn is_empty(&self) -> bool {
@@ -109,7 +122,15 @@ impl Router {
     pub fn moment(&self, zone: Zone, earliest: Micros, latest: Option<Micros>) -> Moment<'_> {
         let latest = latest.map_or(Micros::MAX, |latest| latest.saturating_add(CLOCK_SLACK));
         let now = Range::new(earliest.saturating_sub(CLOCK_SLACK), latest);
-        Moment { zone, now, zones: &self.zones, default_path: true, standard_strings: true }
+        Moment {
+            zone,
+            now,
+            zones: &self.zones,
+            default_path: true,
+            standard_strings: true,
+            reach: 0,
+            plain_only: false,
+        }
     }
 
     /// The routed table that a source is.
@@ -135,6 +156,18 @@ impl Router {
         })?;
         let is_cte = source.schema.is_none() && ctes.iter().any(|cte| cte.is_name(text, &found.name));
         (!is_cte).then_some(found)
+    }
+
+    /// Functions that run unnamed, where they are not known to be harmless.
+    pub(super) fn hidden(&self) -> &Hidden {
+        &self.catalog.hidden
+    }
+
+    /// The names of the types that such functions belong to.
+    pub(super) fn hidden_types(&self) -> impl Iterator<Item = &str> {
+        let hidden = &self.catalog.hidden;
+        let oids = hidden.types.keys().chain(hidden.domains.keys());
+        oids.filter_map(|oid| self.catalog.types.get(oid)).map(|known| known.name.as_str())
     }
 
     /// Whether it does not matter how often a function is called.
@@ -168,6 +201,12 @@ fn routed(catalog: &Catalog, table: &Table) -> Option<Routed> {
     let holds_all = |bound: &str| {
         ["DEFAULT", "MINVALUE", "BC", "-infinity"].iter().any(|word| bound.contains(word)) || bound.is_empty()
     };
+    let mut pieces: Vec<_> = bounds().filter_map(piece).collect();
+    pieces.sort_unstable();
+    let is_default = |bound: &str| bound.contains("DEFAULT");
+    if pieces.len() < bounds().filter(|bound| !is_default(bound)).count() {
+        pieces.clear();
+    }
     let in_path = catalog.table(&catalog.facts.search_path, None, &table.name);
     Some(Routed {
         schema: table.schema.clone(),
@@ -175,7 +214,47 @@ fn routed(catalog: &Catalog, table: &Table) -> Option<Routed> {
         column: column.name.clone(),
         kind,
         only_after_christ: !bounds().any(holds_all),
+        holds_nulls: !column.not_null && bounds().any(is_default),
+        pieces,
         sole: catalog.tables.iter().filter(|other| other.name == table.name).count() == 1,
         in_path: in_path.is_some_and(|found| found.oid == table.oid),
     })
+}
+
+/// `FOR VALUES FROM ('2024-03-01 00:00:00+00') TO ('2024-04-01 00:00:00+00')`, of several columns the first.
+fn piece(bound: &str) -> Option<(Micros, Micros)> {
+    let (from, to) = bound.strip_prefix("FOR VALUES FROM (")?.split_once(") TO (")?;
+    Some((edge(from, Micros::MIN)?, edge(to, Micros::MAX)?))
+}
+
+fn edge(text: &str, none: Micros) -> Option<Micros> {
+    match text.strip_prefix('\'') {
+        None => ["MINVALUE", "MAXVALUE"].iter().any(|word| text.starts_with(word)).then_some(none),
+        Some(quoted) => {
+            let iso = calendar::read(quoted.split('\'').next()?)?;
+            Some(iso.at - iso.offset_s.unwrap_or(0) * SECOND)
+        }
+    }
+}
+
+/// Plain tables, without policies and rules, and without columns whose types run functions that are not known. A
+/// name counts if all relations of the name do.
+fn quiet(catalog: &Catalog) -> HashSet<String> {
+    let hidden = &catalog.hidden;
+    let (mut quiet, mut loud) = (HashSet::new(), HashSet::new());
+    for table in &catalog.tables {
+        let plain = matches!(table.kind, TableKind::Table | TableKind::Partitioned)
+            && !table.row_security
+            && table.rules.is_empty();
+        let mut types = table.columns.iter().map(|column| column.type_oid);
+        let harmless = hidden.known
+            && !types.any(|oid| hidden.types.contains_key(&oid) || hidden.domains.contains_key(&oid));
+        if plain && harmless {
+            quiet.insert(table.name.clone())
+        } else {
+            loud.insert(table.name.clone())
+        };
+    }
+    quiet.retain(|name| !loud.contains(name));
+    quiet
 }

@@ -290,7 +290,7 @@ pub fn marks_of(bind: Bind<'_>, text: Marks) -> (Marks, Formats) {
 }
 
 /// The count at the end of a command's tag; `SELECT 5`, `INSERT 0 3`. Commands without one touched no rows.
-fn rows_of(tag: &[u8]) -> u64 {
+pub(super) fn rows_of(tag: &[u8]) -> u64 {
     let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
     let digits = tag.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
     let number = digits.iter().try_fold(0_u64, |number, digit| {

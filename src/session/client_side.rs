@@ -50,7 +50,7 @@ impl Session {
             match self.take_frame(input, frame, desk) {
                 Taken::Not(need) => break need,
                 Taken::Frame => {
-                    if self.kept != Kept::Nothing {
+                    if self.group != Kept::Nothing {
                         self.keep_message(head.tag, &rest[..end], desk);
                     }
                     at += end;
@@ -240,6 +240,7 @@ impl Session {
         self.exchange.skipping = false;
         self.exchange.open_group = false;
         self.exchange.push(Kind::Sync);
+        self.reach_sent();
         for name in self.prepared.take_strays() {
             self.close_hidden(&name, None, input, desk);
             desk.to_server.own(input).extend_from_slice(&reply::SYNC);

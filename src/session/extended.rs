@@ -169,7 +169,7 @@ impl Session {
             }
         }
         let missing = frame.head.size - (HEADER + frame.body.len());
-        let narrowed = self.narrow_bind(&statement, bind, missing == 0, desk);
+        let narrowed = self.narrow_bind(&statement, bind, (&input[frame.at..], missing == 0), desk);
         let (statement, rest) = match &narrowed {
             Some((twin, rest)) => (twin.clone(), &rest[..]),
             None => (statement, bind.rest),

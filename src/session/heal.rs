@@ -29,14 +29,15 @@ impl Session {
     /// transaction and with nothing else owed can a group run twice without anybody noticing.
     #[inline]
     pub(in crate::session) fn begin_group(&mut self, tag: u8, desk: &mut Desk<'_>) {
-        let begins = matches!(tag, tag::PARSE | tag::BIND | tag::DESCRIBE)
+        let begins = (matches!(tag, tag::PARSE | tag::BIND | tag::DESCRIBE)
+            || (tag == tag::QUERY && desk.interner.keeps_writes))
             && self.exchange.queue.is_empty()
             && !self.exchange.open_group
             && self.exchange.status == TxStatus::Idle
             && self.mode != PoolMode::Session;
         if begins && let Some(memory) = &mut desk.memory {
             memory.group.clear();
-            self.kept = Kept::Open;
+            (self.kept, self.group, self.described) = (Kept::Open, Kept::Open, false);
         }
     }
 
@@ -44,25 +45,31 @@ impl Session {
     #[inline]
     pub(in crate::session) fn keep_message(&mut self, tag: u8, frame: &[u8], desk: &mut Desk<'_>) {
         let extended =
-            matches!(tag, tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::SYNC);
-        // A Parse that reached the server is the client's own, and fails only where it has to.
-        let own =
-            tag == tag::PARSE && self.exchange.queue.back().is_some_and(|item| item.kind == Kind::Parse);
+            matches!(tag, tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::PARSE | tag::SYNC);
         let fits = |group: &Vec<u8>| group.len() + frame.len() <= GROUP_MAX;
         match &mut desk.memory {
             Some(memory)
-                if self.kept == Kept::Open
-                    && extended
-                    && !own
+                if self.group == Kept::Open
+                    && (extended || tag == tag::QUERY)
                     && self.client_pass == 0
                     && fits(&memory.group) =>
             {
                 memory.group.extend_from_slice(frame);
-                if tag == tag::SYNC {
-                    self.kept = Kept::Whole;
+                let last = self.exchange.queue.back();
+                // A Parse that reached the server is the client's own, and fails only where it has to.
+                if tag == tag::QUERY
+                    || (tag == tag::PARSE && last.is_some_and(|item| item.kind == Kind::Parse))
+                {
+                    self.kept = Kept::Nothing;
+                }
+                if matches!(tag, tag::SYNC | tag::QUERY) {
+                    self.group = Kept::Whole;
+                    if self.kept == Kept::Open {
+                        self.kept = Kept::Whole;
+                    }
                 }
             }
-            _ => self.kept = Kept::Nothing,
+            _ => (self.kept, self.group) = (Kept::Nothing, Kept::Nothing),
         }
     }
 

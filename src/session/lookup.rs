@@ -259,6 +259,27 @@ pub fn statement_name(request: &[u8]) -> &[u8] {
     wire::cstr(body).map_or(b"", |(name, _)| name)
 }
 
+impl Session {
+    /// Whether the message at the front of the input may speak of this table, written in lower case.
+    pub fn may_name(&self, input: &[u8], table: &str) -> bool {
+        let Ok(Some(head)) = wire::head(input) else {
+            return false;
+        };
+        let body = &input[HEADER..head.size.min(input.len())];
+        let statement = match head.tag {
+            tag::QUERY | tag::PARSE => None,
+            tag::BIND => Bind::read(body).map(|bind| bind.statement),
+            tag::DESCRIBE => Target::read(body).map(|target| target.name),
+            _ => return false,
+        };
+        let text = match statement {
+            None => body,
+            Some(name) => self.prepared.get(name).map_or(&b""[..], |statement| &statement.text),
+        };
+        String::from_utf8_lossy(text).to_ascii_lowercase().contains(table)
+    }
+}
+
 /// The shape of a text that is one read and leaves nothing behind.
 fn lookup_shape(known: &Known) -> Option<&Rc<Shape>> {
     match &known.shapes {
@@ -272,16 +293,16 @@ fn lookup_shape(known: &Known) -> Option<&Rc<Shape>> {
 }
 
 /// The messages of one extended request that reads through the unnamed portal.
-struct Group<'a> {
+pub(super) struct Group<'a> {
     parse: Option<Parse<'a>>,
     bind: Bind<'a>,
-    form: Form,
-    size: usize,
+    pub(super) form: Form,
+    pub(super) size: usize,
 }
 
 impl<'a> Group<'a> {
     /// `None`: it is another kind of request, or not all of it is here.
-    fn read(input: &'a [u8]) -> Option<Group<'a>> {
+    pub(super) fn read(input: &'a [u8]) -> Option<Group<'a>> {
         let mut at = 0;
         let mut next = || {
             let head = wire::head(input.get(at..)?).ok()??;

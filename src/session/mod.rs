@@ -14,6 +14,7 @@ pub mod extended;
 pub mod heal;
 pub mod limits;
 pub mod lookup;
+pub mod missing;
 mod narrow;
 pub mod out;
 mod pending;
@@ -22,6 +23,7 @@ pub mod pipelined;
 pub mod prepared;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+mod reach;
 pub mod server_side;
 pub mod settings;
 pub mod translate;
@@ -69,6 +71,17 @@ pub struct Session {
     pub startup: Rc<Baggage>,
     pub(in crate::session) doubt: Doubt,
     pub(in crate::session) kept: heal::Kept,
+    /// The same of a request that is sent once more if its row finds no partition.
+    pub(in crate::session) group: heal::Kept,
+    /// The client knows the columns of that request's rows; a second description of them is hidden.
+    pub(in crate::session) described: bool,
+    pub(in crate::session) hides_description: bool,
+    /// A partition has to be made before that.
+    pub(in crate::session) lack: Option<missing::Lack>,
+    /// A page was looked for in some partitions, and is not known to be whole.
+    pub(in crate::session) reaching: Option<Box<reach::Reaching>>,
+    /// Pages are looked for in all.
+    pub(in crate::session) straight: bool,
     /// What the text of the Query at the front of the input is, if that was read already.
     pub(in crate::session) read_ahead: Option<Rc<Known>>,
     pub account: account::Account,
@@ -118,6 +131,8 @@ pub struct Tally {
     pub statement_hits: u32,
     /// Statements that got bounds for a partitioned table.
     pub narrowed: u32,
+    /// Pages that some partitions did not fill, so that they were asked for once more.
+    pub widened: u32,
     pub statement_misses: u32,
     pub statement_evictions: u32,
     /// SQLSTATE of the last error that the client saw.
@@ -190,6 +205,12 @@ impl Session {
             startup,
             doubt: Doubt::default(),
             kept: heal::Kept::Nothing,
+            group: heal::Kept::Nothing,
+            described: false,
+            hides_description: false,
+            lack: None,
+            reaching: None,
+            straight: false,
             read_ahead: None,
             account: account::Account::default(),
             began_us: 0,
@@ -214,7 +235,7 @@ impl Session {
 
     /// Whether the server may be let go, now that all input was processed.
     pub fn rest(&self) -> Rest {
-        if !self.exchange.is_settled() || self.is_half_sent() {
+        if !self.exchange.is_settled() || self.is_half_sent() || self.lack.is_some() {
             Rest::Busy
         } else if self.mode == PoolMode::Session || self.status() != TxStatus::Idle {
             Rest::Keep
@@ -284,7 +305,8 @@ impl Session {
     /// The server went back, or was lost: nothing of it is remembered but that the schema may have changed.
     pub fn part(&mut self) {
         self.exchange.clear();
-        self.kept = heal::Kept::Nothing;
+        (self.kept, self.group) = (heal::Kept::Nothing, heal::Kept::Nothing);
+        (self.reaching, self.lack, self.hides_description) = (None, None, false);
         self.doubt = Doubt { schema: self.doubt.schema, ..Doubt::default() };
         (self.client_pass, self.server_pass, self.server_drop) = (0, 0, 0);
     }

@@ -67,11 +67,20 @@ impl Session {
         };
         (known.traits == Traits::NONE && routing.concerns(shape)).then_some(())?;
         let original = str::from_utf8(text).ok()?;
+        let may_reach = self.may_reach(shape);
         let moment = self.routing_moment(&routing, desk)?;
+        let reach = if may_reach { routing.reach(shape) } else { 0 };
+        let moment = Moment { reach, plain_only: self.exchange.status != TxStatus::Idle, ..moment };
         let narrowed = routing.router.narrow(original, &moment, &mut desk.interner.work);
-        routing.note(shape, narrowed.is_some());
+        // A page that is sent as it is says nothing of the next one.
+        if reach > 0 || narrowed.is_some() {
+            routing.note(shape, narrowed.is_some());
+        }
         let splices = narrowed?;
         let new = edit::apply(original, &splices)?;
+        if let Some(rows) = desk.interner.work.page_rows {
+            self.reach_query(rows, shape, text, desk);
+        }
         self.tally.narrowed += 1;
         Some((new, Rc::new(Spliced { original: original.into(), splices })))
     }
@@ -83,11 +92,14 @@ impl Session {
         &mut self,
         statement: &Statement,
         bind: Bind<'_>,
-        whole: bool,
+        (input, whole): (&[u8], bool),
         desk: &Desk<'_>,
     ) -> Option<(Rc<Statement>, Vec<u8>)> {
         let twin = statement.twin.as_ref().filter(|_| whole)?;
+        let group = if twin.prepared.page { self.group_to_reach(&statement.known, input) } else { None };
         let moment = self.routing_moment(&twin.routing, desk)?;
+        let reach = group.map_or(0, |(shape, _)| twin.routing.reach(shape));
+        let moment = Moment { reach, plain_only: self.exchange.status != TxStatus::Idle, ..moment };
         let mut values = Vec::with_capacity(twin.prepared.own);
         let mut readable = true;
         bind.each_value(|value, binary| {
@@ -104,7 +116,13 @@ impl Session {
             });
         })?;
         (readable && values.len() == twin.prepared.own).then_some(())?;
-        let bounds = twin.prepared.bounds(&twin.routing.router, &values, &moment);
+        let (bounds, rows) = twin.prepared.bounds_and_rows(&twin.routing.router, &values, &moment);
+        if twin.prepared.page && bounds.iter().all(Bound::is_open) {
+            return None;
+        }
+        if let (Some(rows), Some((shape, size))) = (rows, group) {
+            self.reach_bind(rows, shape, &input[..size], desk);
+        }
         let rest = with_values(bind.rest, &bounds)?;
         self.tally.narrowed += 1;
         Some((twin.statement.clone(), rest))

@@ -13,6 +13,9 @@ impl Session {
     /// Whether this message has to wait for answers. `body` holds at least the names in it.
     #[inline]
     pub(in crate::session) fn must_wait(&mut self, tag: u8, body: &[u8], desk: &mut Desk<'_>) -> bool {
+        if self.lack.is_some() || self.reaching.as_ref().is_some_and(|reaching| reaching.sent) {
+            return true;
+        }
         let exchange = &self.exchange;
         let ahead = exchange.syncs > 0 || exchange.clears;
         // The end of COPY data comes from the client, so no answer can be waited for.

@@ -3,6 +3,7 @@
 
 use super::exchange::{Fate, Item, Kind, alias};
 use super::heal::Kept;
+use super::reach::Weighed;
 use super::{Desk, Need, Session, Step};
 use crate::net::buffer::BUFFER;
 use crate::pool::memory::Memory;
@@ -17,22 +18,10 @@ impl Session {
         let mut at = 0;
         self.account_step();
         let need = loop {
-            if self.server_drop > 0 {
-                let n = self.server_drop.min(input.len() - at);
-                self.server_drop -= n;
-                at += n;
+            if self.flow(input, &mut at, desk) {
+                break Need::Bytes(1);
             }
             let rest = &input[at..];
-            if self.server_pass > 0 {
-                let n = self.server_pass.min(rest.len());
-                desk.to_client.pass(input, at..at + n);
-                self.server_pass -= n;
-                at += n;
-                if self.server_pass > 0 {
-                    break Need::Bytes(1);
-                }
-                continue;
-            }
             let head = match wire::head(rest) {
                 Ok(Some(head)) => head,
                 Ok(None) => break Need::Bytes(HEADER),
@@ -40,8 +29,19 @@ impl Session {
                     break Need::Broken(format!("a frame of type {} and length {}", bad.tag, bad.length));
                 }
             };
+            match self.weigh(rest, input, desk) {
+                Weighed::Waits => break Need::Bytes(rest.len() + 1),
+                Weighed::Dropped(n) => {
+                    at += n;
+                    self.account_begin(at);
+                    continue;
+                }
+                Weighed::Passes => {}
+            }
             let row = matches!(head.tag, tag::DATA_ROW | tag::COPY_DATA);
             if row {
+                // The client has seen something of the answer.
+                self.group = Kept::Nothing;
                 self.show_fakes_before(input, desk);
                 let n = wire::run(rest, head.tag);
                 if n > 0 {
@@ -82,6 +82,20 @@ impl Session {
         }
         self.account_rest(at, desk);
         Step { consumed: at, need }
+    }
+
+    /// Throws away or passes on what belongs to a frame that began before. True when there is more of it to come.
+    fn flow(&mut self, input: &[u8], at: &mut usize, desk: &mut Desk<'_>) -> bool {
+        let n = self.server_drop.min(input.len() - *at);
+        self.server_drop -= n;
+        *at += n;
+        let n = self.server_pass.min(input.len() - *at);
+        if n > 0 {
+            desk.to_client.pass(input, *at..*at + n);
+        }
+        self.server_pass -= n;
+        *at += n;
+        self.server_pass > 0
     }
 
     /// Matches one answer, which ends at `end` of the input, with its question.
@@ -139,6 +153,7 @@ impl Session {
                 exchange.copying_both = true;
                 return Ok(Fate::Show);
             }
+            tag::ROW_DESCRIPTION if std::mem::take(&mut self.hides_description) => return Ok(Fate::Hide),
             tag::ROW_DESCRIPTION
             | tag::PARAMETER_DESCRIPTION
             | tag::COPY_OUT
@@ -146,7 +161,9 @@ impl Session {
             | tag::FUNCTION_RESULT
                 if front(exchange).is_some() =>
             {
-                return Ok(Fate::Show);
+                self.described |= tag == tag::ROW_DESCRIPTION;
+                let hidden = exchange.queue.front().is_some_and(|item| item.hidden);
+                return Ok(if hidden { Fate::Hide } else { Fate::Show });
             }
             _ => None,
         };
@@ -161,6 +178,7 @@ impl Session {
     fn complete(&mut self, answer: (u8, &[u8]), end: usize, desk: &mut Desk<'_>) -> Option<Kind> {
         self.exchange.drop_copy_ends();
         self.exchange.copying_both = false;
+        self.group = Kept::Nothing;
         let kind = self.exchange.queue.front()?.kind;
         if matches!(kind, Kind::Execute | Kind::Query) {
             self.account_done(answer, end, None, desk);
@@ -186,9 +204,10 @@ impl Session {
 
     /// An error ends its statement, and in an extended exchange all up to the next Sync.
     fn error(&mut self, body: &[u8], (input, end): (&[u8], usize), desk: &mut Desk<'_>) -> Fate {
-        if self.kept != Kept::Nothing && self.heal(body, desk) {
+        if (self.kept != Kept::Nothing && self.heal(body, desk)) || self.hold_lack(body, desk) {
             return Fate::Hide;
         }
+        self.reaching = None;
         self.show_fakes(input, desk);
         self.exchange.drop_copy_ends();
         let front = self.exchange.queue.front();

@@ -2,7 +2,9 @@
 
 mod archive;
 mod convert;
+mod held;
 mod measure;
+mod missing;
 mod seen;
 mod upkeep;
 mod writers;

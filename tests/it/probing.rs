@@ -156,7 +156,7 @@ fn saved(shapes: &[(&str, u64)], findings: &[(&str, u64)]) -> Saved {
         ..Finding::default()
     };
     let shapes = shapes.iter().map(|&(shape, calls)| line(shape, calls)).collect();
-    Saved { shapes, findings: findings.iter().map(finding).collect(), indexes: Vec::new() }
+    Saved { shapes, findings: findings.iter().map(finding).collect(), indexes: Vec::new(), loops: Vec::new() }
 }
 
 #[tokio::test]

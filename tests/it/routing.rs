@@ -3,6 +3,7 @@
 mod dice;
 mod judge;
 mod pruning;
+mod reach;
 mod traffic;
 
 use std::time::{Duration, Instant};

@@ -5,10 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::catalog::Catalog;
 use crate::config;
+use crate::pool::routing::REACH_FIRST;
 use crate::proxy::once;
-use crate::route::RouteSettings;
 use crate::route::narrow::Work;
 use crate::route::table::Router;
+use crate::route::{Moment, RouteSettings};
 use crate::sql::edit;
 
 /// Asks the database for its catalog and says what becomes of the text, which has so many statements.
@@ -37,12 +38,16 @@ pub fn sentence(text: &str, statements: usize, catalog: Arc<Catalog>, now: i64) 
     let Some(known) = router.zone(&zone) else {
         return format!("forwarded unchanged: the time zone {zone} is not known well enough");
     };
-    let moment = router.moment(known, now, None);
+    let moment = Moment { reach: REACH_FIRST, ..router.moment(known, now, None) };
     let mut work = Work::default();
     if let Some(splices) = router.narrow(text, &moment, &mut work) {
         let why = because(&router.reasons(text, &moment, &mut work));
         let new = edit::apply(text, &splices).unwrap_or_default();
-        return format!("narrowed in time zone {zone}; {why}; sent as: {new}");
+        let page = match work.page_rows {
+            Some(rows) => format!("; sent once more as it is unless {rows} rows come"),
+            None => String::new(),
+        };
+        return format!("narrowed in time zone {zone}; {why}; sent as: {new}{page}");
     }
     match router.prepare(text, &[], &moment) {
         Some(prepared) => {

@@ -312,6 +312,12 @@ impl Record {
             && columns(&self.sources) == columns(&other.sources)
     }
 
+    /// The same for both if [`Record::is_of`], and only then.
+    pub fn key(&self) -> String {
+        let parent = self.parent.as_deref().unwrap_or_default();
+        format!("{:?}/{parent}/{}/{:?}", self.template, self.child, columns(&self.sources))
+    }
+
     fn of(template: &Template, now_us: u64) -> Record {
         let off = template.rate.off(now_us).map(|off| match off {
             Off::Wasteful => OffRecord::Wasteful,

@@ -70,6 +70,9 @@ pub struct PartitionedTable {
     /// Whether statements may be narrowed to the partitions that they need.
     #[serde(default = "on")]
     pub route: Switch,
+    /// Whether a row of a sane time that finds no partition gets one, and is sent again.
+    #[serde(default = "on")]
+    pub create_missing: Switch,
 }
 
 /// Three periods ahead: a month of silence does no harm to a monthly table, nor a weekend to a daily one.
@@ -253,6 +256,7 @@ fn rule(context: &mut Context<'_>, at: usize, entry: &PartitionedTable) -> Table
         format: entry.format.and_then(|format| request::format(format.word())),
         retention,
         route: entry.route == Switch::On,
+        create_missing: entry.create_missing == Switch::On,
     }
 }
 

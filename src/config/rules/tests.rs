@@ -149,7 +149,7 @@ fn tables_become_what_maintenance_obeys() {
     let rules = good(
         "partitions:\n  - {table: public.emissions_data, column: recorded_at, interval: month, premake: 3, \
          time_zone: UTC, retention: {keep: 36 months, archive: {schema: archive}}}\n  \
-         - {table: log, column: id, interval: 2 weeks, format: uuidv7, route: off, database: app, user: me, \
+         - {table: log, column: id, interval: 2 weeks, format: uuidv7, route: off, create_missing: off, database: app, user: me, \
          retention: {keep: 1 year, archive: {parquet: {path: cold}}}}\nmaintenance: {every: 5s}\n",
     );
     let [first, second] = &rules.partitions[..] else { panic!("two") };
@@ -159,7 +159,10 @@ fn tables_become_what_maintenance_obeys() {
     );
     assert_eq!(first.retention.as_ref().unwrap().archive, Archive::Schema("archive".to_owned()));
     assert_eq!(second.interval.to_string(), "2 weeks");
-    assert_eq!((second.format, second.route), (Some(Kind::UuidV7), false));
+    assert_eq!(
+        (second.format, second.route, second.create_missing, first.create_missing),
+        (Some(Kind::UuidV7), false, false, true)
+    );
     let Archive::Parquet(path) = &second.retention.as_ref().unwrap().archive else { panic!("files") };
     assert!(path.ends_with("cold") && path.is_absolute());
     assert_eq!(rules.maintenance.every, Duration::from_secs(5));

@@ -14,6 +14,9 @@ use crate::maintain::{Trouble, halt, unfit};
 /// How long a lock is waited for with the application's statements behind it.
 const LOCK: Duration = Duration::from_millis(200);
 
+/// After so long every statement that was let through before is known to the server.
+const ARRIVED: Duration = Duration::from_millis(10);
+
 /// Rounds of the log under a lock; more would stop the application for too long.
 const ROUNDS: usize = 3;
 
@@ -70,6 +73,9 @@ pub(super) async fn meet(
         // On the disk of the audit log before anybody waits.
         let announced = actor.announce((*statements).to_owned())?;
         let begun = Instant::now();
+        // Statements through pgweir do not queue behind the lock, and what was on its way to the server has arrived.
+        let held = work.means.hold(&work.database, &link.from);
+        tokio::time::sleep(ARRIVED).await;
         let outcome = locked(actor, link, "ACCESS EXCLUSIVE", async || {
             if link.differs(actor).await? {
                 return Err(Trouble::Stopped);
@@ -81,6 +87,7 @@ pub(super) async fn meet(
             noted().await
         });
         let outcome = outcome.await;
+        drop(held);
         actor.withdraw(&announced);
         match outcome {
             Ok(()) => {

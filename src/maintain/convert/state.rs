@@ -121,6 +121,7 @@ pub(super) async fn newest(
         format: format.as_deref().and_then(request::format),
         retention: None,
         route: true,
+        create_missing: true,
     };
     Ok(Some(Conversion {
         id: get(row, 0)?,

@@ -39,6 +39,7 @@ use crate::coalesce::settings::{CoalesceSettings, Insert};
 use crate::coalesce::writes::WriteSet;
 use crate::observe::coalescing::{Entry, Key, Status};
 use crate::observe::fences::SharedFence;
+use crate::observe::loops::Board;
 use crate::pool::lend::Pool;
 use crate::pool::shape::{Shape, Shapes};
 use crate::pool::template::Site as SiteId;
@@ -46,7 +47,6 @@ use crate::session::lookup::{Lookup, Values};
 
 pub(super) use ahead::Ahead;
 pub(super) use inserting::Inserting;
-pub(super) use learned::Learned;
 use line::Line;
 pub(super) use looking::{Fetching, Looked, Surveying};
 pub(super) use noting::Keeping;
@@ -81,7 +81,7 @@ pub struct Lines {
     isolation: Cell<Option<Isolation>>,
     /// Which look-ups follow which results; where the other workers say it; the last changes that were told and heard.
     templates: RefCell<Templates>,
-    board: Arc<learned::Board>,
+    board: Arc<Board>,
     told: Cell<u64>,
     heard: Cell<u64>,
     counts: RefCell<HashMap<u64, Arc<Entry>, foldhash::fast::RandomState>>,
@@ -111,7 +111,7 @@ impl Lines {
             surveys: tokio::sync::Mutex::default(),
             isolation: Cell::default(),
             templates: RefCell::default(),
-            board: worker.hub.learned_loops.of(&pool.database, &pool.user),
+            board: worker.hub.registry.loops.of(&pool.database, &pool.user),
             told: Cell::default(),
             heard: Cell::default(),
             counts: RefCell::default(),

@@ -32,8 +32,9 @@ const REFUSED_US: u64 = 600_000_000;
 const UNKNOWN_US: u64 = 1_000_000;
 
 /// A shape is parsed, and a catalog read, soon after first use.
-const KNOWN_TRIES: u32 = 20;
-const KNOWN_PAUSE: Duration = Duration::from_millis(50);
+const KNOWN_TRIES: u32 = 24;
+const KNOWN_PAUSE_FIRST: Duration = Duration::from_millis(1);
+const KNOWN_PAUSE_LAST: Duration = Duration::from_millis(50);
 
 pub fn start(lines: &Rc<Lines>, line: &Rc<Line>) {
     let (Some(worker), Some(pool)) = (lines.worker.upgrade(), lines.pool.upgrade()) else {
@@ -158,6 +159,7 @@ async fn known(
     pool: &Pool,
 ) -> Result<(Arc<Known>, Arc<Catalog>), Why> {
     let registry = &worker.hub.registry;
+    let mut pause = KNOWN_PAUSE_FIRST;
     for _ in 0..KNOWN_TRIES {
         let facts = registry.facts.get(line.site.shape.fingerprint);
         let catalog = registry.catalogs.catalog(&pool.database);
@@ -165,7 +167,8 @@ async fn known(
         if let (Some(facts), Some(catalog)) = (facts, catalog) {
             return Ok((facts, catalog));
         }
-        tokio::time::sleep(KNOWN_PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(KNOWN_PAUSE_LAST);
     }
     Err(Why::Unknown("its shape, or the catalog, is not known yet".to_owned()))
 }

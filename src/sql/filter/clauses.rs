@@ -2,8 +2,8 @@
 //! does not understand it leaves out, or gives up the whole statement.
 
 use super::expression::{Reader, is_quoted};
-use super::names::{Packed, is_no_call, pack_all, pack_at, pack_bytes};
-use super::{Call, Clause, DEPTH_MAX, Filter, Node, Scope, Source, Span};
+use super::names::{Packed, pack_all, pack_at, pack_bytes};
+use super::{Clause, DEPTH_MAX, Filter, Node, Scope, Source, Span};
 use crate::sql::token::{Kind, Token};
 
 /// Words at which a FROM, WHERE or ON is over.
@@ -38,7 +38,9 @@ pub fn read(
     find_words(text.as_bytes(), tokens, words);
     let mut clauses = Clauses { reader: Reader { text, tokens, closes, words, filter }, depth: 0 };
     clauses.start()?;
-    clauses.frame(0, tokens.len())
+    clauses.frame(0, tokens.len())?;
+    clauses.reader.note_page();
+    Some(())
 }
 
 /// For each opening bracket, the token that closes it.
@@ -282,17 +284,9 @@ impl Clauses<'_> {
 
     fn calls(&mut self, from: usize, to: usize) {
         for at in from..to {
-            let Some(name) = self.reader.name(at).filter(|_| self.kind(at + 1) == Some(Kind::Open)) else {
-                continue;
-            };
-            let before = at.checked_sub(1).and_then(|before| self.kind(before));
-            // A type may have brackets too.
-            if before == Some(Kind::Cast) || is_no_call(self.reader.words[at]) {
-                continue;
+            if let Some(call) = self.reader.call(at) {
+                self.reader.filter.calls.push(call);
             }
-            let schema =
-                if before == Some(Kind::Dot) { self.reader.name(at.saturating_sub(2)) } else { None };
-            self.reader.filter.calls.push(Call { schema, name });
         }
     }
 
@@ -326,7 +320,8 @@ impl Clauses<'_> {
             match () {
                 () if self.is(at, "natural") => scope.merged = true,
                 () if self.is_one_of(at, &const { pack_all(["left", "right", "full", "outer"]) }) => {
-                    scope.outer_join = true
+                    scope.outer_join = true;
+                    scope.right_join |= self.is_one_of(at, &const { pack_all(["right", "full"]) });
                 }
                 () if self.is_one_of(at, &const { pack_all(["inner", "cross"]) }) => {}
                 () => return None,

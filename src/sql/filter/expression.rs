@@ -1,7 +1,7 @@
 //! Reads expressions whose every token is understood. Precedence is PostgreSQL's (gram.y). Pure.
 
-use super::names::{Packed, pack, pack_all, pack_bytes};
-use super::{Arithmetic, Filter, Func, Id, List, Node, Span, Type};
+use super::names::{Packed, is_no_call, pack, pack_all, pack_bytes};
+use super::{Arithmetic, Call, Filter, Func, Id, List, Node, Span, Type};
 use crate::sql::token::{Kind, Token};
 
 /// Operators in a row; the tree is as deep, and is read by recursion.
@@ -53,6 +53,18 @@ impl Reader<'_> {
         digits.fold(0_u16, |number, &digit| {
             number.saturating_mul(10).saturating_add(u16::from(digit.wrapping_sub(b'0')))
         })
+    }
+
+    /// The call that begins here.
+    pub(super) fn call(&self, at: usize) -> Option<Call> {
+        let name = self.name(at).filter(|_| self.kind(at + 1) == Some(Kind::Open))?;
+        let before = at.checked_sub(1).and_then(|before| self.kind(before));
+        // A type may have brackets too.
+        if before == Some(Kind::Cast) || is_no_call(self.words[at]) {
+            return None;
+        }
+        let schema = if before == Some(Kind::Dot) { self.name(at.saturating_sub(2)) } else { None };
+        Some(Call { schema, name })
     }
 
     pub(super) fn kind(&self, at: usize) -> Option<Kind> {

@@ -2,16 +2,19 @@
 //! conditions as trees of what is understood, and `Other` for all else. Read from PostgreSQL's tokens of one
 //! statement, so that places are those of the user's own text. Pure. Knows no catalog, no type and no value.
 //!
-//! `clauses` finds queries and their clauses, `condition` and `expression` read what they say.
+//! `clauses` finds queries and their clauses, `condition` and `expression` read what they say, `page` reads the end
+//! of a SELECT that asks for its first rows.
 
 mod clauses;
 mod condition;
 mod expression;
 mod names;
+mod page;
 #[cfg(test)]
 mod tests;
 
 pub use names::Func;
+pub use page::Page;
 
 use super::lex::Lexer;
 use super::token::Token;
@@ -181,6 +184,8 @@ pub struct Scope {
     clauses: (u32, u32),
     /// A row of the result needs no row of some source.
     pub outer_join: bool,
+    /// One of these joins is a RIGHT or FULL one.
+    pub right_join: bool,
     /// A column without a qualifier may be one of several: USING, NATURAL, or a join that was not understood.
     pub merged: bool,
 }
@@ -205,6 +210,11 @@ pub struct Filter {
     pub ctes: Vec<Span>,
     /// The highest `$n`.
     pub parameters: u16,
+    /// The statement asks for the first rows of an order.
+    pub page: Option<Page>,
+    /// All calls and operators of such a statement, wherever they stand.
+    pub page_calls: Vec<Call>,
+    pub page_operators: Vec<Span>,
 }
 
 /// Entries of each list at most; a statement with more is left alone.
@@ -246,6 +256,9 @@ impl Filter {
         self.calls.clear();
         self.ctes.clear();
         self.parameters = 0;
+        self.page = None;
+        self.page_calls.clear();
+        self.page_operators.clear();
     }
 
     pub fn node(&self, id: Id) -> Node {

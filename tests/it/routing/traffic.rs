@@ -193,6 +193,12 @@ fn explain_shows_what_is_added() {
     {
         assert!(shown.contains(part), "{part}: {shown}");
     }
+    let page = explain("select id from m order by at desc limit 7");
+    for part in
+        ["implied by order by at desc limit 7", "WHERE at >= '2024-04-28 00:00:00+00'", "unless 7 rows come"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
     assert!(explain("select * from m where id = 7").contains("forwarded unchanged: no condition"));
     assert!(explain("select * from m where at::date = $1").contains("narrowed at each Bind"));
 }
