@@ -7,7 +7,8 @@ use std::rc::Rc;
 use super::compose;
 use super::harvest::{Harvest, Talk};
 use super::line::Line;
-use super::plan::Plan;
+use super::plan::{Plan, Which};
+use crate::coalesce::prefetch::buffer::OtherForm;
 use crate::coalesce::prefetch::plan::{Order, What};
 use crate::coalesce::prefetch::small::{Answers, Whole};
 use crate::coalesce::replay::Batch;
@@ -29,6 +30,18 @@ pub struct Wanted {
     pub order: Order,
     pub line: Rc<Line>,
     pub plan: Rc<Plan>,
+    /// Look-ups of the same statement will be asked in this plan's form too.
+    pub other: Option<Rc<Plan>>,
+}
+
+impl Wanted {
+    fn which(&self) -> Which<'_> {
+        match (&self.order.what, &self.other) {
+            (What::Table(_), _) => Which::Table,
+            (_, Some(other)) => Which::Twice(&other.child.result_formats),
+            (_, None) => Which::Keys,
+        }
+    }
 }
 
 /// Its answer: per member of the order its rows' frames, and their number. `None`: it failed.
@@ -39,8 +52,8 @@ pub struct Brought {
 
 /// What a query brought.
 pub enum Answer {
-    /// DataRow frames, and for each member where its own stand and how many there are.
-    Keys(Rc<[u8]>, Vec<(Range<usize>, u32)>),
+    /// DataRow frames, and for each member where its own stand and how many there are; the same in another form.
+    Keys(Rc<[u8]>, Vec<(Range<usize>, u32)>, Option<OtherForm>),
     Table(Whole),
 }
 
@@ -127,8 +140,8 @@ async fn ask(
     }
     for (wanted, (batch, taken)) in wanted.iter().zip(batches) {
         if !taken.is_empty() {
-            wanted.plan.give(is_whole(&wanted.order), &mut server.memory, &mut out);
-            wanted.plan.ask(is_whole(&wanted.order), batch, &mut out);
+            wanted.plan.give(wanted.which(), &mut server.memory, &mut out);
+            wanted.plan.ask(wanted.which(), batch, &mut out);
         }
     }
     if own {
@@ -152,6 +165,7 @@ async fn ask(
                 let binary = *wanted.order.child.result_formats == [1];
                 harvest.begin_whole(Answers::new(small, binary));
             }
+            None if wanted.other.is_some() => harvest.begin_twice(batch.len(), wanted.plan.child.types.len()),
             None => harvest.begin(batch.len()),
         }
         if !taken.is_empty() {
@@ -202,5 +216,10 @@ fn brought(wanted: Wanted, harvest: Harvest, taken: &[usize]) -> Brought {
     });
     let found = harvest.found.iter().map(|(at, count)| (at.start as usize..at.end as usize, *count));
     let answers = found.collect();
-    Brought { order, answer: Some(Answer::Keys(harvest.rows.into(), answers)) }
+    let other = wanted.other.map(|plan| OtherForm {
+        child: plan.child.clone(),
+        frames: harvest.other_rows.into(),
+        at: harvest.other_found.into_iter().map(|at| at.start as usize..at.end as usize).collect(),
+    });
+    Brought { order, answer: Some(Answer::Keys(harvest.rows.into(), answers, other)) }
 }

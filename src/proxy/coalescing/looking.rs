@@ -176,7 +176,9 @@ impl Drive {
                     // Its parameters may be wider than those of the one that is asked.
                     let order = Order { child: plan.child.clone(), ..order };
                     taken.push(Taken { sent_us: place.now_us, fence, transaction: place.serial() });
-                    wanted.push(Wanted { order, line, plan });
+                    let other =
+                        line.other_form(self.lines.epoch(), place.now_us).filter(|_| plan.has_twice());
+                    wanted.push(Wanted { order, line, plan, other });
                 }
                 // It is not known how to ask: the look-up itself goes its usual way.
                 None if at == 0 => return None,
@@ -234,10 +236,10 @@ impl Drive {
                     });
                 };
                 match brought.answer {
-                    Some(Answer::Keys(frames, answers)) => {
+                    Some(Answer::Keys(frames, answers, other)) => {
                         count(answers.len());
-                        let served = ahead.session.file(brought.order, taken, frames, &answers, now);
-                        own = own.or(served);
+                        let found = (frames, answers.as_slice());
+                        own = own.or(ahead.session.file_both(brought.order, taken, found, other, now));
                     }
                     Some(Answer::Table(whole)) => {
                         count(whole.keys.len());

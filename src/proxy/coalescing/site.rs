@@ -172,6 +172,10 @@ impl Site {
         Some((line, true))
     }
 
+    pub fn lines(&self) -> std::cell::Ref<'_, Vec<Rc<Line>>> {
+        self.lines.borrow()
+    }
+
     /// A look-up of this site waits for its flight, or is on it.
     pub fn is_busy(&self) -> bool {
         self.lines.borrow().iter().any(|line| !line.is_idle())

@@ -126,7 +126,7 @@ async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<P
                 lines.note_child(&child, line);
                 let ids = {
                     let mut interner = pool.interner.borrow_mut();
-                    (interner.new_id(), interner.new_id())
+                    [interner.new_id(), interner.new_id(), interner.new_id()]
                 };
                 Plan::new(found, child, ids, epoch)
             })
