@@ -8,6 +8,7 @@ use super::compose;
 use super::harvest::{Harvest, Talk};
 use super::line::Line;
 use super::plan::{Plan, Which};
+use super::witness::Witness;
 use crate::coalesce::prefetch::buffer::OtherForm;
 use crate::coalesce::prefetch::plan::{Order, What};
 use crate::coalesce::prefetch::small::{Answers, Whole};
@@ -32,6 +33,8 @@ pub struct Wanted {
     pub plan: Rc<Plan>,
     /// Look-ups of the same statement will be asked in this plan's form too.
     pub other: Option<Rc<Plan>>,
+    /// What its answer is compared with.
+    pub witness: Option<Witness>,
 }
 
 impl Wanted {
@@ -48,6 +51,8 @@ impl Wanted {
 pub struct Brought {
     pub order: Order,
     pub answer: Option<Answer>,
+    /// What it was compared with had got the same; `None`: nothing was compared.
+    pub equal: Option<bool>,
 }
 
 /// What a query brought.
@@ -92,6 +97,10 @@ pub async fn fetch(
             }
         };
         let taken = compose::fill(&wanted.line, &wanted.plan.replay, &wanted.order, members, &mut batch);
+        // One that cannot be asked again with the others compares nothing.
+        wanted
+            .witness
+            .take_if(|witness| taken.is_empty() || witness.join(&wanted.plan.replay, &mut batch).is_none());
         batches.push((batch, taken));
     }
     match ask(&mut lease, own, &wanted, &batches, &worker).await {
@@ -119,7 +128,7 @@ fn is_whole(order: &Order) -> bool {
 }
 
 fn nothing(wanted: Wanted) -> Brought {
-    Brought { order: wanted.order, answer: None }
+    Brought { order: wanted.order, answer: None, equal: None }
 }
 
 /// Sends all in one flight, and reads all answers.
@@ -203,23 +212,34 @@ async fn ask(
 fn brought(wanted: Wanted, harvest: Harvest, taken: &[usize]) -> Brought {
     let mut order = wanted.order;
     if !harvest.usable || taken.first() != Some(&0) {
-        return Brought { order, answer: None };
+        return Brought { order, answer: None, equal: None };
     }
     let What::Keys(members) = &mut order.what else {
         let answer = harvest.whole.map(|whole| Answer::Table(whole.finish()));
-        return Brought { order, answer };
+        return Brought { order, answer, equal: None };
     };
     let mut at = 0;
     members.retain(|_| {
         at += 1;
         taken.binary_search(&(at - 1)).is_ok()
     });
-    let found = harvest.found.iter().map(|(at, count)| (at.start as usize..at.end as usize, *count));
+    let count = members.len();
+    let equal = wanted.witness.map(|witness| witness.is_equal(harvest.of(count as u32).0));
+    if equal == Some(false) {
+        return Brought { order, answer: None, equal };
+    }
+    let found =
+        harvest.found.iter().take(count).map(|(at, count)| (at.start as usize..at.end as usize, *count));
     let answers = found.collect();
     let other = wanted.other.map(|plan| OtherForm {
         child: plan.child.clone(),
         frames: harvest.other_rows.into(),
-        at: harvest.other_found.into_iter().map(|at| at.start as usize..at.end as usize).collect(),
+        at: harvest
+            .other_found
+            .into_iter()
+            .take(count)
+            .map(|at| at.start as usize..at.end as usize)
+            .collect(),
     });
-    Brought { order, answer: Some(Answer::Keys(harvest.rows.into(), answers, other)) }
+    Brought { order, answer: Some(Answer::Keys(harvest.rows.into(), answers, other)), equal }
 }

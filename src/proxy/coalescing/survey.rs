@@ -252,7 +252,7 @@ pub(super) fn holes(text: &[u8]) -> Vec<Hole> {
 }
 
 /// What the server said of the statement.
-pub(super) struct Found {
+pub struct Found {
     pub replay: Replay,
     pub described: Described,
     /// Of the parameters, and of the literals that vary behind them.
