@@ -249,10 +249,7 @@ impl Drive {
                 fetched.brought.into_iter().zip(fetching.taken).zip(fetching.lines)
             {
                 if let Some(equal) = brought.equal {
-                    line.note_comparison(equal, self.lines.epoch());
-                }
-                if brought.equal == Some(false) {
-                    self.lines.templates.borrow_mut().differ(brought.order.episode.template, now);
+                    self.lines.note_comparison(&line, equal, brought.order.episode.template, now);
                 }
                 let (asked, counts) =
                     (u64::from(own.is_none()), self.lines.counts_of(brought.order.child.shape));

@@ -12,6 +12,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::Lines;
 use super::line::Line;
 use super::site::Site;
 use crate::coalesce::prefetch::level::Place;
@@ -149,15 +150,16 @@ impl Drive {
     }
 }
 
-impl Line {
-    /// A fetch was compared.
-    pub(super) fn note_comparison(&self, equal: bool, epoch: u64) {
+impl Lines {
+    /// What was fetched for a loop of this template was compared.
+    pub(super) fn note_comparison(&self, line: &Line, equal: bool, template: u32, now_us: u64) {
         if equal {
-            return self.site.prove(self.varying, epoch);
+            return line.site.prove(line.varying, self.epoch());
         }
-        self.site.counts.fall_back("differs");
+        self.templates.borrow_mut().differ(template, now_us);
+        line.site.counts.fall_back("differs");
         tracing::warn!(
-            shape = &*self.site.shape.text,
+            shape = &*line.site.shape.text,
             "fetched ahead no more: an answer differed from the one that was given alone"
         );
     }
