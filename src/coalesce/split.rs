@@ -64,11 +64,26 @@ fn set(number: &[u8]) -> Option<usize> {
         .try_fold(0, |set, digit| digit.is_ascii_digit().then(|| set * 10 + usize::from(digit - b'0')))
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
     /// Bytes of its frame.
     #[inline]
     pub fn size(&self) -> usize {
         7 + self.rest.len()
+    }
+
+    /// Its first so many fields, and the same number behind them. `None`: it has not so many, or others.
+    pub fn halves(self, columns: usize) -> Option<(Row<'a>, Row<'a>)> {
+        let fields = u16::try_from(columns).ok()?;
+        if self.fields != fields.checked_mul(2)? {
+            return None;
+        }
+        let mut at = 0;
+        for _ in 0..columns {
+            let (length, _) = crate::wire::int32(self.rest.get(at..)?)?;
+            at += 4 + usize::try_from(length).unwrap_or(0);
+        }
+        let (first, second) = self.rest.split_at_checked(at)?;
+        Some((Row { fields, rest: first }, Row { fields, rest: second }))
     }
 
     /// Its DataRow frame.
@@ -115,6 +130,16 @@ pub fn is_described(batch: &[u8], original: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_with_each_column_twice_is_two_rows() {
+        let rest = b"\0\0\0\x01a\xff\xff\xff\xff\0\0\0\x02bb\0\0\0\0";
+        let row = Row { fields: 4, rest };
+        let (first, second) = row.halves(2).expect("twice two");
+        assert_eq!((first.rest, second.rest), (&rest[..9], &rest[9..]));
+        assert_eq!((first.fields, second.fields), (2, 2));
+        assert!(row.halves(1).is_none() && Row { fields: 4, rest: &rest[..7] }.halves(2).is_none());
+    }
 
     #[test]
     fn rows_lose_their_number() {

@@ -69,7 +69,7 @@ impl Drive {
         for done in notes.done.drain(..) {
             self.book_one(&done);
             self.watch_done(&done, None);
-            if self.keeping.is_some() {
+            if self.awaits_answer() {
                 let input = std::mem::take(&mut self.from_server.input);
                 self.note_answer(&done, input.bytes().get(done.at.clone()).unwrap_or_default());
                 self.from_server.input = input;

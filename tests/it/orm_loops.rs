@@ -25,11 +25,8 @@ const COLD_MAX: u64 = 10;
 const WARM_MAX: u64 = 4;
 
 /// Stacks that take more on a new connection, and why.
-const MORE: [(&str, u64, &str); 3] = [
-    ("jdbc", 7, "the driver asks four times for text and then for binary rows"),
-    ("hibernate", 7, "the same driver"),
-    ("sqlalchemy_asyncpg", 7, "a statement's first Bind comes behind a Flush, within an open pipeline"),
-];
+const MORE: [(&str, u64, &str); 1] =
+    [("sqlalchemy_asyncpg", 7, "a statement's first Bind comes behind a Flush, within an open pipeline")];
 
 /// How soon it is found out what is asked depends on the machine, so a pgweir that was slow to learn may be followed by
 /// another.

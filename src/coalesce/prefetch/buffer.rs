@@ -61,12 +61,23 @@ pub struct Member {
     /// Whole DataRow frames, as the client would get them.
     pub at: Range<usize>,
     pub rows: u32,
+    /// The same in the other form, if there is one.
+    pub other: Range<usize>,
     used: bool,
+}
+
+/// The same answers in other result formats: some drivers ask for text until they know a statement well.
+pub struct OtherForm {
+    /// The look-up that wants them so.
+    pub child: Rc<Child>,
+    pub frames: Rc<[u8]>,
+    /// Of each member, in the order of the batch, where its frames stand.
+    pub at: Vec<Range<usize>>,
 }
 
 impl Member {
     pub fn new(at: Range<usize>, rows: u32) -> Self {
-        Member { at, rows, used: false }
+        Member { at, rows, other: 0..0, used: false }
     }
 
     /// Rows, and a look-up that finds none is as much work as one.
@@ -93,6 +104,8 @@ pub struct Batch {
     pub absent: Option<Member>,
     /// DataRow frames of all members, in the order in which they were asked for.
     pub frames: Rc<[u8]>,
+    /// The same in another form, and for whom.
+    pub other: Option<(Rc<Child>, Rc<[u8]>)>,
     /// The number of the table that was made of its rows, if loops go through them.
     pub table: Option<u32>,
     /// When it was last of use, and how often it was.
@@ -146,6 +159,7 @@ impl Batch {
             whole: false,
             absent,
             frames,
+            other: None,
             table: None,
             touched,
             hits,
@@ -157,7 +171,8 @@ impl Batch {
     fn weight(&self) -> usize {
         let keys = |keys: &[Key]| keys.iter().map(Key::weight).sum::<usize>();
         let members: usize = self.members.keys().map(|member| keys(member) + MEMBER).sum();
-        BATCH + self.frames.len() + keys(&self.constants) + members
+        let other = self.other.as_ref().map_or(0, |(_, frames)| frames.len());
+        BATCH + self.frames.len() + other + keys(&self.constants) + members
     }
 
     /// The values of a look-up in which members differ, if it shares all others.
@@ -183,12 +198,30 @@ impl Batch {
         self.absent.is_some() && each.all(|(key, at)| key.is_decisive(type_of(at)))
     }
 
-    /// The answer to the values in which members differ.
+    /// In which form it answers this look-up.
+    fn form(&self, child: &Child) -> Option<Form> {
+        if self.child.is_like(child) {
+            return Some(Form::Own);
+        }
+        let other = self.other.as_ref().is_some_and(|(own, _)| own.is_like(child));
+        other.then_some(Form::Other)
+    }
+
+    /// The answer to the values in which members differ, as it was asked for.
     pub fn answer(&mut self, varying: &[Key], now_us: u64) -> Option<Served> {
-        let (frames, episode, sent_us) = (self.frames.clone(), self.episode, self.taken.sent_us);
+        self.answer_as(Form::Own, varying, now_us)
+    }
+
+    fn answer_as(&mut self, form: Form, varying: &[Key], now_us: u64) -> Option<Served> {
+        let (episode, sent_us) = (self.episode, self.taken.sent_us);
+        let frames = match (form, &self.other) {
+            (Form::Own, _) => self.frames.clone(),
+            (Form::Other, other) => other.as_ref()?.1.clone(),
+        };
         let member = self.member(varying)?;
         let first = !std::mem::replace(&mut member.used, true);
-        let (at, rows) = (member.at.clone(), member.rows);
+        let at = if form == Form::Own { member.at.clone() } else { member.other.clone() };
+        let rows = member.rows;
         self.hits += 1;
         Some(Served { frames, at, rows, age_us: now_us.saturating_sub(sent_us), first, episode })
     }
@@ -201,6 +234,13 @@ impl Batch {
         let (used, unused) = (sum(&used), sum(&unused));
         Gone { episode: self.episode, shape: self.child.shape, used, unused, idle, hits: self.hits }
     }
+}
+
+/// One of the two forms that a batch may have its answers in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Own,
+    Other,
 }
 
 /// The batches of one session.
@@ -243,6 +283,21 @@ impl Buffer {
         self.batches.push(batch);
     }
 
+    /// A client asks for the same look-ups in another form from here on: what of these it has not asked for was not
+    /// fetched in vain, but is of no use any more.
+    pub fn supersede(&mut self, batch: &Batch) {
+        let statement = |child: &Child| (child.statement, child.context);
+        let same = |old: &&mut Batch| {
+            old.episode == batch.episode
+                && statement(&old.child) == statement(&batch.child)
+                && old.form(&batch.child).is_none()
+                && (&old.constants, &old.varying) == (&batch.constants, &batch.varying)
+        };
+        for old in self.batches.iter_mut().filter(same) {
+            old.members.retain(|keys, member| member.used || !batch.members.contains_key(keys));
+        }
+    }
+
     /// The answer to these values of this statement. `may`: whether a batch may still answer; what may not is
     /// thrown away.
     pub fn serve(
@@ -257,9 +312,7 @@ impl Buffer {
         while at > 0 {
             at -= 1;
             let batch = &mut self.batches[at];
-            if !batch.child.is_like(child) {
-                continue;
-            }
+            let Some(form) = batch.form(child) else { continue };
             let Some(varying) = batch.varying_of(keys) else { continue };
             if batch.member(&varying).is_none() {
                 continue;
@@ -267,7 +320,7 @@ impl Buffer {
             if may(&batch.taken) {
                 self.clock += 1;
                 batch.touched = self.clock;
-                return batch.answer(&varying, now_us);
+                return batch.answer_as(form, &varying, now_us);
             }
             self.remove(at);
         }
@@ -281,7 +334,7 @@ impl Buffer {
         };
         self.batches
             .iter()
-            .filter(|batch| batch.child.is_like(child))
+            .filter(|batch| batch.form(child).is_some())
             .any(|batch| batch.varying_of(keys).is_some_and(|varying| has(batch, varying)))
     }
 

@@ -122,3 +122,27 @@ fn each_event_forgets_what_it_makes_untrue() {
         assert_eq!(left(&event), [false, false]);
     }
 }
+
+#[test]
+fn answers_in_two_forms_serve_both_and_what_is_asked_in_another_was_not_in_vain() {
+    let binary = Rc::new(Child { formats: 1, ..(*child(1)).clone() });
+    let mut buffer = Buffer::new(Rc::new(Budget::new(ALL_BYTES_MAX)));
+    let mut both = batch(1, 10, None);
+    both.members.values_mut().for_each(|member| member.other = member.at.start * 2..member.at.end * 2);
+    both.other = Some((binary.clone(), vec![1; 200].into()));
+    buffer.keep(both);
+    let key = [Key::Integer(3)];
+    let served = [&child(1), &binary].map(|child| buffer.serve(child, &key, 0, |_| true));
+    let places = served.map(|served| served.map(|served| (served.frames[served.at.start], served.at)));
+    assert_eq!(places, [Some((0, 30..40)), Some((1, 60..80))]);
+    // Without the other form the rest is asked for again, by a driver that changed its mind.
+    let mut buffer = Buffer::new(Rc::new(Budget::new(ALL_BYTES_MAX)));
+    buffer.keep(batch(1, 10, None));
+    assert!(buffer.serve(&child(1), &key, 0, |_| true).is_some());
+    assert!(buffer.serve(&binary, &key, 0, |_| true).is_none());
+    let mut again = batch(1, 10, None);
+    again.child = binary;
+    buffer.supersede(&again);
+    buffer.drop_if(|_| true);
+    assert_eq!(buffer.gone().iter().map(|gone| (gone.used, gone.unused)).collect::<Vec<_>>(), [(1, 0)]);
+}

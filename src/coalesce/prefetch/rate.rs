@@ -31,6 +31,8 @@ pub enum Off {
     Wasteful,
     /// Its queries failed.
     Failing,
+    /// A fetch brought something else than a look-up had got alone.
+    Differing,
 }
 
 impl Off {
@@ -38,6 +40,7 @@ impl Off {
         match self {
             Off::Wasteful => "more than 10 % of the fetched rows were not asked for in 3 runs",
             Off::Failing => "3 fetches in a row failed",
+            Off::Differing => "an answer differed from the one that was given alone",
         }
     }
 }
@@ -92,6 +95,11 @@ impl Rate {
     pub fn fail(&mut self, now_us: u64) -> Option<Off> {
         self.failures += 1;
         (self.failures >= FAILURES_MAX).then(|| self.turn_off(Off::Failing, now_us))
+    }
+
+    /// A fetch brought something else than a look-up had got alone.
+    pub fn differ(&mut self, now_us: u64) -> Off {
+        self.turn_off(Off::Differing, now_us)
     }
 
     fn is_wasteful(&self, used: u64, fetched: u64) -> bool {

@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::buffer::{Batch, Budget, Buffer, Member, Served};
+use super::buffer::{Batch, Budget, Buffer, Member, OtherForm, Served};
 use super::keys::Key;
 use super::level::{Level, Place, Taken};
 use super::plan::{Order, What};
 use super::rate::Off;
 use super::same::Recent;
-use super::small::{HITS_WORTH, Whole};
+use super::small::{Answer, HITS_WORTH, Whole};
 use super::table::Tables;
 use super::template::{Kind, Templates};
 use super::{Child, Episode};
@@ -101,14 +101,31 @@ impl Session {
         answers: &[(Range<usize>, u32)],
         now_us: u64,
     ) -> Option<Served> {
+        self.file_both(order, taken, (frames, answers), None, now_us)
+    }
+
+    /// The same with the answers in another form beside.
+    pub fn file_both(
+        &mut self,
+        order: Order,
+        taken: Taken,
+        (frames, answers): (Rc<[u8]>, &[Answer]),
+        other: Option<OtherForm>,
+        now_us: u64,
+    ) -> Option<Served> {
         let mut batch = Batch::new(order.child, taken, order.episode, frames);
         (batch.constants, batch.varying) = (order.constants, order.varying);
         let own = match order.what {
             What::Keys(members) if members.len() == answers.len() => {
                 let first = members.first().cloned();
-                let members = members.into_iter().zip(answers);
-                batch.members =
-                    members.map(|(keys, (at, rows))| (keys, Member::new(at.clone(), *rows))).collect();
+                let place = |at: usize| other.as_ref().and_then(|other| other.at.get(at).cloned());
+                let members = members.into_iter().zip(answers).enumerate().map(|(at, (keys, answer))| {
+                    let mut member = Member::new(answer.0.clone(), answer.1);
+                    member.other = place(at).unwrap_or_default();
+                    (keys, member)
+                });
+                batch.members = members.collect();
+                batch.other = other.map(|other| (other.child, other.frames));
                 first
             }
             _ => return None,
@@ -154,6 +171,7 @@ impl Session {
         if let Some(held) = self.loops.iter_mut().find(|held| held.episode == batch.episode) {
             held.live += 1;
         }
+        self.buffer.supersede(&batch);
         self.buffer.keep(batch);
         self.collect();
         served

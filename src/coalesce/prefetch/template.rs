@@ -239,6 +239,14 @@ impl Templates {
         off
     }
 
+    /// A fetch brought something else than a look-up had got alone: its template is off.
+    pub fn differ(&mut self, id: u32, now_us: u64) {
+        if let Some(template) = self.all.get_mut(&id) {
+            template.rate.differ(now_us);
+            self.changes += 1;
+        }
+    }
+
     /// The schema changed: statements as they were known are known no more.
     pub fn schema_changed(&mut self) {
         self.all.values_mut().for_each(|template| template.last = None);
@@ -292,7 +300,7 @@ pub struct Record {
     pub fetched: u64,
     pub used: u64,
     pub episodes: u64,
-    /// Why it is off: `wasteful`, `failing`.
+    /// Why it is off: `wasteful`, `failing`, `differing`.
     pub off: Option<OffRecord>,
 }
 
@@ -302,6 +310,7 @@ pub struct Record {
 pub enum OffRecord {
     Wasteful,
     Failing,
+    Differing,
 }
 
 impl Record {
@@ -322,6 +331,7 @@ impl Record {
         let off = template.rate.off(now_us).map(|off| match off {
             Off::Wasteful => OffRecord::Wasteful,
             Off::Failing => OffRecord::Failing,
+            Off::Differing => OffRecord::Differing,
         });
         Record {
             template: template.kind,
@@ -349,6 +359,7 @@ impl Record {
         let off = self.off.map(|off| match off {
             OffRecord::Wasteful => Off::Wasteful,
             OffRecord::Failing => Off::Failing,
+            OffRecord::Differing => Off::Differing,
         });
         Rate::restore(self.fetched, self.used, self.episodes, off, now_us)
     }

@@ -245,6 +245,40 @@ impl Batch {
 
     /// The Bind of the whole batch.
     pub fn write_bind(&self, replay: &Replay, portal: &[u8], statement: &[u8], out: &mut Vec<u8>) {
+        self.write(replay, (portal, statement), out, |out| self.write_results(out));
+    }
+
+    /// The same for a statement that brings each of so many columns twice: as the members want it, and behind all of
+    /// these as other format codes say.
+    pub fn write_bind_twice(
+        &self,
+        replay: &Replay,
+        statement: &[u8],
+        (columns, other): (usize, &[i16]),
+        out: &mut Vec<u8>,
+    ) {
+        let own: Vec<i16> =
+            self.results.as_chunks::<2>().0.iter().map(|code| i16::from_be_bytes(*code)).collect();
+        self.write(replay, (b"", statement), out, |out| {
+            out.extend_from_slice(&(2 * columns as u16 + 1).to_be_bytes());
+            out.extend_from_slice(&[0, 0]);
+            for codes in [&own[..], other] {
+                for column in 0..columns {
+                    let code =
+                        if codes.len() == 1 { codes[0] } else { codes.get(column).copied().unwrap_or(0) };
+                    out.extend_from_slice(&code.to_be_bytes());
+                }
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        replay: &Replay,
+        (portal, statement): (&[u8], &[u8]),
+        out: &mut Vec<u8>,
+        results: impl FnOnce(&mut Vec<u8>),
+    ) {
         reply::frame(out, b'B', |out| {
             reply::cstr(out, portal);
             reply::cstr(out, statement);
@@ -263,7 +297,7 @@ impl Batch {
                 out.extend_from_slice(&length.to_be_bytes());
                 out.extend_from_slice(value.unwrap_or_default());
             }
-            self.write_results(out);
+            results(out);
         });
     }
 

@@ -309,6 +309,13 @@ impl Replay {
         &self.text
     }
 
+    /// The same with each column twice, so that it can be had in two forms. `None`: it is another kind of replay.
+    pub fn text_twice(&self) -> Option<Vec<u8>> {
+        const ONCE: &[u8] = b"select pgw_k.pgw_o, pgw_q.* from";
+        let rest = self.text.strip_prefix(ONCE)?;
+        Some([b"select pgw_k.pgw_o, pgw_q.*, pgw_q.* from", rest].concat())
+    }
+
     /// The types of its parameters, as in a Parse message.
     pub fn types(&self) -> &[u8] {
         &self.types

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::witness::Witnesses;
 use crate::coalesce::prefetch::buffer::Budget;
 use crate::coalesce::prefetch::level::{Holds, Isolation, Place, Transaction};
 use crate::coalesce::prefetch::session::Session;
@@ -17,6 +18,7 @@ use crate::wire::server::TxStatus;
 
 pub struct Ahead {
     pub session: Session,
+    pub witnesses: Witnesses,
     /// The number of the open transaction, and the isolation that its BEGIN named.
     transaction: Option<(u64, Option<Isolation>)>,
     transactions: u64,
@@ -24,7 +26,12 @@ pub struct Ahead {
 
 impl Ahead {
     pub fn new(budget: Rc<Budget>) -> Self {
-        Ahead { session: Session::new(budget), transaction: None, transactions: 0 }
+        Ahead {
+            session: Session::new(budget),
+            witnesses: Witnesses::default(),
+            transaction: None,
+            transactions: 0,
+        }
     }
 
     /// Where the next statement stands; `default` is the isolation of transactions that name none, if it is known.
@@ -46,6 +53,9 @@ impl Ahead {
     pub fn sent(&mut self, ask: &Ask, writes: &WriteSet) {
         let traits = ask.known.traits;
         let text = &*ask.shape.text;
+        if !matches!(ask.shape.kind, Kind::Read | Kind::Page) {
+            self.witnesses.clear();
+        }
         if text.starts_with("begin") || text.starts_with("start transaction") {
             self.transactions += 1;
             self.transaction = Some((self.transactions, isolation_of(text)));
@@ -73,6 +83,7 @@ impl Ahead {
 
     /// Something was sent of which nothing is known.
     pub fn sent_unknown(&mut self) {
+        self.witnesses.clear();
         self.session.own_write(None);
         self.session.setting_changed();
     }

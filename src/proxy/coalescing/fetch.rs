@@ -7,7 +7,9 @@ use std::rc::Rc;
 use super::compose;
 use super::harvest::{Harvest, Talk};
 use super::line::Line;
-use super::plan::Plan;
+use super::plan::{Plan, Which};
+use super::witness::Witness;
+use crate::coalesce::prefetch::buffer::OtherForm;
 use crate::coalesce::prefetch::plan::{Order, What};
 use crate::coalesce::prefetch::small::{Answers, Whole};
 use crate::coalesce::replay::Batch;
@@ -29,18 +31,34 @@ pub struct Wanted {
     pub order: Order,
     pub line: Rc<Line>,
     pub plan: Rc<Plan>,
+    /// Look-ups of the same statement will be asked in this plan's form too.
+    pub other: Option<Rc<Plan>>,
+    /// What its answer is compared with.
+    pub witness: Option<Witness>,
+}
+
+impl Wanted {
+    fn which(&self) -> Which<'_> {
+        match (&self.order.what, &self.other) {
+            (What::Table(_), _) => Which::Table,
+            (_, Some(other)) => Which::Twice(&other.child.result_formats),
+            (_, None) => Which::Keys,
+        }
+    }
 }
 
 /// Its answer: per member of the order its rows' frames, and their number. `None`: it failed.
 pub struct Brought {
     pub order: Order,
     pub answer: Option<Answer>,
+    /// What it was compared with had got the same; `None`: nothing was compared.
+    pub equal: Option<bool>,
 }
 
 /// What a query brought.
 pub enum Answer {
-    /// DataRow frames, and for each member where its own stand and how many there are.
-    Keys(Rc<[u8]>, Vec<(Range<usize>, u32)>),
+    /// DataRow frames, and for each member where its own stand and how many there are; the same in another form.
+    Keys(Rc<[u8]>, Vec<(Range<usize>, u32)>, Option<OtherForm>),
     Table(Whole),
 }
 
@@ -79,6 +97,10 @@ pub async fn fetch(
             }
         };
         let taken = compose::fill(&wanted.line, &wanted.plan.replay, &wanted.order, members, &mut batch);
+        // One that cannot be asked again with the others compares nothing.
+        wanted
+            .witness
+            .take_if(|witness| taken.is_empty() || witness.join(&wanted.plan.replay, &mut batch).is_none());
         batches.push((batch, taken));
     }
     match ask(&mut lease, own, &wanted, &batches, &worker).await {
@@ -106,7 +128,7 @@ fn is_whole(order: &Order) -> bool {
 }
 
 fn nothing(wanted: Wanted) -> Brought {
-    Brought { order: wanted.order, answer: None }
+    Brought { order: wanted.order, answer: None, equal: None }
 }
 
 /// Sends all in one flight, and reads all answers.
@@ -127,8 +149,8 @@ async fn ask(
     }
     for (wanted, (batch, taken)) in wanted.iter().zip(batches) {
         if !taken.is_empty() {
-            wanted.plan.give(is_whole(&wanted.order), &mut server.memory, &mut out);
-            wanted.plan.ask(is_whole(&wanted.order), batch, &mut out);
+            wanted.plan.give(wanted.which(), &mut server.memory, &mut out);
+            wanted.plan.ask(wanted.which(), batch, &mut out);
         }
     }
     if own {
@@ -152,6 +174,7 @@ async fn ask(
                 let binary = *wanted.order.child.result_formats == [1];
                 harvest.begin_whole(Answers::new(small, binary));
             }
+            None if wanted.other.is_some() => harvest.begin_twice(batch.len(), wanted.plan.child.types.len()),
             None => harvest.begin(batch.len()),
         }
         if !taken.is_empty() {
@@ -189,18 +212,34 @@ async fn ask(
 fn brought(wanted: Wanted, harvest: Harvest, taken: &[usize]) -> Brought {
     let mut order = wanted.order;
     if !harvest.usable || taken.first() != Some(&0) {
-        return Brought { order, answer: None };
+        return Brought { order, answer: None, equal: None };
     }
     let What::Keys(members) = &mut order.what else {
         let answer = harvest.whole.map(|whole| Answer::Table(whole.finish()));
-        return Brought { order, answer };
+        return Brought { order, answer, equal: None };
     };
     let mut at = 0;
     members.retain(|_| {
         at += 1;
         taken.binary_search(&(at - 1)).is_ok()
     });
-    let found = harvest.found.iter().map(|(at, count)| (at.start as usize..at.end as usize, *count));
+    let count = members.len();
+    let equal = wanted.witness.map(|witness| witness.is_equal(harvest.of(count as u32).0));
+    if equal == Some(false) {
+        return Brought { order, answer: None, equal };
+    }
+    let found =
+        harvest.found.iter().take(count).map(|(at, count)| (at.start as usize..at.end as usize, *count));
     let answers = found.collect();
-    Brought { order, answer: Some(Answer::Keys(harvest.rows.into(), answers)) }
+    let other = wanted.other.map(|plan| OtherForm {
+        child: plan.child.clone(),
+        frames: harvest.other_rows.into(),
+        at: harvest
+            .other_found
+            .into_iter()
+            .take(count)
+            .map(|at| at.start as usize..at.end as usize)
+            .collect(),
+    });
+    Brought { order, answer: Some(Answer::Keys(harvest.rows.into(), answers, other)), equal }
 }

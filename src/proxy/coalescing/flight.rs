@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Lines;
 use super::harvest::{Harvest, Talk};
 use super::line::{FLIGHTS_MAX, Line, Queue};
-use super::plan::Plan;
+use super::plan::{Plan, Which};
 use super::seat::{Landed, Outcome};
 use crate::net::buffer::Window;
 use crate::pool::lend::{Lease, Pool};
@@ -167,8 +167,8 @@ impl Hold {
     async fn trip(&mut self, plan: &Plan, lease: &mut Lease, worker: &Worker) -> Result<bool, ServerError> {
         let server = lease.server();
         self.out.clear();
-        plan.give(false, &mut server.memory, &mut self.out);
-        plan.ask(false, &self.boarded.batch, &mut self.out);
+        plan.give(Which::Keys, &mut server.memory, &mut self.out);
+        plan.ask(Which::Keys, &self.boarded.batch, &mut self.out);
         self.harvest.begin(self.boarded.batch.len());
         let mut talk = Talk::new(server, &mut self.input, &worker.slab);
         talk.say(&self.out).await?;
@@ -197,8 +197,8 @@ impl Hold {
         reply::query(&mut messages, "begin isolation level repeatable read read only");
         server.converse(&messages).await?;
         messages.clear();
-        plan.give(false, &mut server.memory, &mut messages);
-        plan.ask(false, &self.boarded.batch, &mut messages);
+        plan.give(Which::Keys, &mut server.memory, &mut messages);
+        plan.ask(Which::Keys, &self.boarded.batch, &mut messages);
         let frames = server.converse(&messages).await?;
         self.harvest.begin(self.boarded.batch.len());
         frames.iter().for_each(|frame| self.harvest.frame(frame));

@@ -22,6 +22,10 @@ pub struct Harvest {
     /// Where the rows of each key stand, and how many there are.
     pub found: Vec<(Range<u32>, u32)>,
     split: Option<Split>,
+    /// How many columns come twice, and what the second ones are: as `rows` and `found`.
+    twice: Option<usize>,
+    pub other_rows: Vec<u8>,
+    pub other_found: Vec<Range<u32>>,
     /// In their place, all answers of a small table.
     pub whole: Option<Answers>,
     /// Nothing came but rows of these keys, in order.
@@ -36,7 +40,14 @@ impl Harvest {
         self.rows.clear();
         self.found.clear();
         self.found.resize(keys, (0..0, 0));
-        (self.split, self.usable) = (Some(Split::new(keys)), true);
+        (self.split, self.usable, self.twice) = (Some(Split::new(keys)), true, None);
+    }
+
+    /// Empty, for so many keys, whose rows have so many columns twice.
+    pub fn begin_twice(&mut self, keys: usize, columns: usize) {
+        self.begin(keys);
+        self.other_found.resize(keys, 0..0);
+        self.twice = Some(columns);
     }
 
     /// Empty, for every key of a small table.
@@ -78,10 +89,21 @@ impl Harvest {
         }
         let (key, row) = self.split.as_mut()?.row(body).ok()?;
         let (at, count) = self.found.get_mut(key)?;
+        let mut own = row;
+        if let Some(columns) = self.twice {
+            let (first, second) = row.halves(columns)?;
+            let at = self.other_found.get_mut(key)?;
+            if *count == 0 {
+                at.start = self.other_rows.len() as u32;
+            }
+            second.write(&mut self.other_rows);
+            at.end = self.other_rows.len() as u32;
+            own = first;
+        }
         if *count == 0 {
             at.start = self.rows.len() as u32;
         }
-        row.write(&mut self.rows);
+        own.write(&mut self.rows);
         at.end = self.rows.len() as u32;
         *count += 1;
         Some(())

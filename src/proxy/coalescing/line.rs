@@ -217,6 +217,20 @@ impl Line {
         }
     }
 
+    /// How the same look-ups are asked in another form, if this one is text for all columns, as it is of drivers that
+    /// ask for binary rows once they know a statement well. Such look-ups were met before.
+    pub fn other_form(&self, epoch: u64, now_us: u64) -> Option<Rc<Plan>> {
+        let is_text = |line: &Line| line.formats.iter().skip(2).all(|&code| code == 0);
+        if self.simple() || !is_text(self) {
+            return None;
+        }
+        let lines = self.site.lines();
+        let mut others = lines.iter().filter(|line| {
+            (line.varying, &line.baggage) == (self.varying, &self.baggage) && !line.simple() && !is_text(line)
+        });
+        others.find_map(|line| line.plan().filter(|plan| plan.is_good(epoch, now_us)))
+    }
+
     /// Those who wait go alone.
     pub fn disband(&self) {
         let queues = std::mem::take(&mut *self.queues.borrow_mut());

@@ -42,6 +42,8 @@ pub struct Fetching {
     plan: Rc<Plan>,
     line: Rc<Line>,
     taken: Vec<Taken>,
+    /// Of each query the line, to be told what a comparison came to.
+    lines: Vec<Rc<Line>>,
     since_us: u64,
     /// The session's own server does it.
     own: bool,
@@ -123,6 +125,9 @@ impl Drive {
                 self.surveying = Some(Surveying { line, deadline });
                 return Ok(Some(Looked::Waits));
             }
+            if let Some(ahead) = &mut self.ahead {
+                ahead.witnesses.call(&line, &lookup, input, values, place);
+            }
             return Ok(None);
         };
         if self.inserting.writes.touches(&plan.child.tables) {
@@ -167,7 +172,7 @@ impl Drive {
         place: &Place,
     ) -> Option<Looked> {
         let fence = self.lines.fence();
-        let (mut wanted, mut taken) = (Vec::new(), Vec::new());
+        let (mut wanted, mut taken, mut lines) = (Vec::new(), Vec::new(), Vec::new());
         for (at, order) in orders.into_iter().enumerate() {
             let varying = order.varying.iter().fold(0, |bits, &value| bits | 1 << value);
             let found = self.lines.of_child(&order.child, varying);
@@ -177,7 +182,22 @@ impl Drive {
                     // Its parameters may be wider than those of the one that is asked.
                     let order = Order { child: plan.child.clone(), ..order };
                     taken.push(Taken { sent_us: place.now_us, fence, transaction: place.serial() });
-                    wanted.push(Wanted { order, line, plan });
+                    let other =
+                        line.other_form(self.lines.epoch(), place.now_us).filter(|_| plan.has_twice());
+                    let witness = match self.witness(&line, place, &order) {
+                        Ok(witness) => witness,
+                        // The look-up itself is the witness of the next.
+                        Err(()) if at == 0 => {
+                            self.call_witness(&lookup, &line, place);
+                            return None;
+                        }
+                        Err(()) => {
+                            taken.pop();
+                            continue;
+                        }
+                    };
+                    lines.push(line.clone());
+                    wanted.push(Wanted { order, line, plan, other, witness });
                 }
                 // It is not known how to ask: the look-up itself goes its usual way.
                 None if at == 0 => return None,
@@ -191,7 +211,8 @@ impl Drive {
         self.started_us = self.worker.clock.us();
         let future = Box::pin(fetch(lease, wanted, self.worker.clone(), self.pool.clone()));
         let since_us = self.worker.clock.us();
-        let fetching = Fetching { future, lookup, plan, line, taken, since_us, own, whom, cancelled: false };
+        let fetching =
+            Fetching { future, lookup, plan, line, taken, lines, since_us, own, whom, cancelled: false };
         self.fetching = Some(Box::new(fetching));
         Some(Looked::Waits)
     }
@@ -225,7 +246,12 @@ impl Drive {
         let now = self.worker.clock.us();
         let mut own = None;
         if let Some(ahead) = &mut self.ahead {
-            for (brought, taken) in fetched.brought.into_iter().zip(fetching.taken) {
+            for ((brought, taken), line) in
+                fetched.brought.into_iter().zip(fetching.taken).zip(fetching.lines)
+            {
+                if let Some(equal) = brought.equal {
+                    self.lines.note_comparison(&line, equal, brought.order.episode.template, now);
+                }
                 let (asked, counts) =
                     (u64::from(own.is_none()), self.lines.counts_of(brought.order.child.shape));
                 let count = |look_ups: usize| {
@@ -235,10 +261,10 @@ impl Drive {
                     });
                 };
                 match brought.answer {
-                    Some(Answer::Keys(frames, answers)) => {
+                    Some(Answer::Keys(frames, answers, other)) => {
                         count(answers.len());
-                        let served = ahead.session.file(brought.order, taken, frames, &answers, now);
-                        own = own.or(served);
+                        let found = (frames, answers.as_slice());
+                        own = own.or(ahead.session.file_both(brought.order, taken, found, other, now));
                     }
                     Some(Answer::Table(whole)) => {
                         count(whole.keys.len());

@@ -22,6 +22,7 @@ mod plan;
 mod seat;
 mod site;
 mod survey;
+mod witness;
 mod writing;
 
 use std::cell::{Cell, RefCell};

@@ -16,6 +16,20 @@ pub struct Keeping {
     taken: Taken,
 }
 
+/// The DataRow frames among these.
+fn rows_of(frames: &[u8]) -> Vec<u8> {
+    let mut rows = Vec::new();
+    let mut rest = frames;
+    while let Ok(Some(head)) = wire::head(rest) {
+        let Some(frame) = rest.get(..head.size) else { break };
+        if head.tag == tag::DATA_ROW {
+            rows.extend_from_slice(frame);
+        }
+        rest = &rest[head.size..];
+    }
+    rows
+}
+
 impl Drive {
     /// The look-up at the front of the input is sent; its answer may serve again.
     pub(super) fn keep_answer(&mut self, kept: Option<Kept>, place: &Place) {
@@ -26,23 +40,31 @@ impl Drive {
         });
     }
 
+    /// Somebody wants to see what the statement under way is answered.
+    #[inline]
+    pub(in crate::proxy) fn awaits_answer(&self) -> bool {
+        self.keeping.is_some() || self.ahead.as_ref().is_some_and(|ahead| ahead.witnesses.waits())
+    }
+
     /// A statement was answered by these frames.
     pub(in crate::proxy) fn note_answer(&mut self, done: &Done, frames: &[u8]) {
-        let (Some(keeping), Some(ahead)) = (self.keeping.take(), &mut self.ahead) else {
+        let Some(ahead) = &mut self.ahead else {
+            return;
+        };
+        if ahead.witnesses.waits() {
+            let whole = done.sqlstate.is_none() && !done.continued;
+            ahead.witnesses.answer(done.shape.fingerprint, &if whole { rows_of(frames) } else { Vec::new() });
+            if !whole {
+                ahead.witnesses.clear();
+            }
+        }
+        let Some(keeping) = self.keeping.take() else {
             return;
         };
         if done.sqlstate.is_some() || done.continued || done.shape.fingerprint != keeping.kept.child.shape {
             return;
         }
-        let mut rows = Vec::new();
-        let mut rest = frames;
-        while let Ok(Some(head)) = wire::head(rest) {
-            let Some(frame) = rest.get(..head.size) else { return };
-            if head.tag == tag::DATA_ROW {
-                rows.extend_from_slice(frame);
-            }
-            rest = &rest[head.size..];
-        }
+        let rows = rows_of(frames);
         let (count, now) = (u32::try_from(done.rows).unwrap_or(u32::MAX), self.worker.clock.us());
         ahead.session.file_own(keeping.kept, keeping.taken, rows.into(), count, now);
     }

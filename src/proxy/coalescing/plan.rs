@@ -12,6 +12,16 @@ use crate::pool::statement;
 use crate::session::answer::Described;
 use crate::wire::reply;
 
+/// Which of a plan's statements.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    Keys,
+    /// Over every key of a small table.
+    Table,
+    /// With each column a second time, by these format codes.
+    Twice(&'a [i16]),
+}
+
 /// How the look-ups of a line are asked together.
 pub struct Plan {
     pub replay: Replay,
@@ -20,8 +30,9 @@ pub struct Plan {
     pub child: Rc<Child>,
     /// Names its statement on servers.
     id: StatementId,
-    /// The same over every key of a small table, and its name.
+    /// The same over every key of a small table, and its name; and that with each column twice.
     whole: Option<(Vec<u8>, StatementId)>,
+    twice: Option<(Vec<u8>, StatementId)>,
     /// Schema changes seen when it was made.
     epoch: u64,
     /// From then on it is found out again: what others change around pgweir is seen at last then.
@@ -47,10 +58,11 @@ const GOOD_US: u64 = 60_000_000;
 const SLOW_MAX: u32 = 20;
 
 impl Plan {
-    pub fn new(found: Found, child: Child, (id, whole): (StatementId, StatementId), epoch: u64) -> Plan {
+    pub fn new(found: Found, child: Child, [id, whole, twice]: [StatementId; 3], epoch: u64) -> Plan {
         let over_keys = child.small.as_ref().and_then(|small| small.over_keys(found.replay.text()));
         Plan {
             whole: over_keys.map(|text| (text, whole)),
+            twice: found.replay.text_twice().map(|text| (text, twice)),
             replay: found.replay,
             described: found.described,
             child: Rc::new(child),
@@ -96,9 +108,9 @@ impl Plan {
         self.slow.get() >= SLOW_MAX
     }
 
-    /// Makes sure that the server has the statement. `whole`: that over every key.
-    pub fn give(&self, whole: bool, memory: &mut Memory, out: &mut Vec<u8>) {
-        let Some((text, id)) = self.statement(whole).filter(|(_, id)| !memory.knows(*id)) else {
+    /// Makes sure that the server has the statement.
+    pub fn give(&self, which: Which<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
+        let Some((text, id)) = self.statement(which).filter(|(_, id)| !memory.knows(*id)) else {
             return;
         };
         while let Some(evicted) = memory.make_room(false) {
@@ -108,12 +120,12 @@ impl Plan {
         reply::parse(out, &statement::name(id), text, self.replay.types());
     }
 
-    /// `None`: the table is not small.
-    fn statement(&self, whole: bool) -> Option<(&[u8], StatementId)> {
-        match &self.whole {
-            _ if !whole => Some((self.replay.text(), self.id)),
-            Some((text, id)) => Some((text, *id)),
-            None => None,
+    /// `None`: there is no such statement.
+    fn statement(&self, which: Which<'_>) -> Option<(&[u8], StatementId)> {
+        match which {
+            Which::Keys => Some((self.replay.text(), self.id)),
+            Which::Table => self.whole.as_ref().map(|(text, id)| (text.as_slice(), *id)),
+            Which::Twice(_) => self.twice.as_ref().map(|(text, id)| (text.as_slice(), *id)),
         }
     }
 
@@ -122,20 +134,31 @@ impl Plan {
         self.whole.is_some()
     }
 
+    /// It can be asked with each column twice.
+    pub fn has_twice(&self) -> bool {
+        self.twice.is_some()
+    }
+
     /// The server may not have the statement any more, or another than was thought.
     pub fn forget(&self, memory: &mut Memory) {
         memory.forget(self.id);
-        if let Some((_, id)) = &self.whole {
+        for (_, id) in self.whole.iter().chain(&self.twice) {
             memory.forget(*id);
         }
     }
 
     /// Asks for a batch; over every key, for its first member.
-    pub fn ask(&self, whole: bool, batch: &Batch, out: &mut Vec<u8>) {
-        let Some((_, id)) = self.statement(whole) else {
+    pub fn ask(&self, which: Which<'_>, batch: &Batch, out: &mut Vec<u8>) {
+        let Some((_, id)) = self.statement(which) else {
             return;
         };
-        batch.write_bind(&self.replay, b"", &statement::name(id), out);
+        let name = statement::name(id);
+        match which {
+            Which::Twice(codes) => {
+                batch.write_bind_twice(&self.replay, &name, (self.child.types.len(), codes), out);
+            }
+            _ => batch.write_bind(&self.replay, b"", &name, out),
+        }
         out.extend_from_slice(&reply::EXECUTE_ALL);
         out.extend_from_slice(&reply::SYNC);
     }

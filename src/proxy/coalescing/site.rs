@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::line::{Line, push_value};
+use super::witness::UNCHECKED;
 use crate::observe::coalescing::Entry;
 use crate::pool::baggage::Baggage;
 use crate::pool::clock::Clock;
@@ -45,6 +46,9 @@ pub struct Site {
     lines: RefCell<Vec<Rc<Line>>>,
     /// Where is counted what became of its look-ups.
     pub counts: Arc<Entry>,
+    /// Which sets of varying values were compared, under which schema; and how many fetches until the next time.
+    proved: RefCell<Vec<(u32, u64)>>,
+    until_check: Cell<u32>,
     /// Result formats that were met, and their numbers.
     formats: RefCell<VecDeque<(Box<[u8]>, u32)>>,
     /// Who waits for the last one alone to land.
@@ -71,6 +75,8 @@ impl Site {
             first: RefCell::new(first.collect()),
             lines: RefCell::default(),
             counts,
+            proved: RefCell::default(),
+            until_check: Cell::new(UNCHECKED),
             formats: RefCell::default(),
             waiting: RefCell::default(),
         }
@@ -124,6 +130,25 @@ impl Site {
         number
     }
 
+    /// Whether a fetch may serve without a comparison.
+    pub fn is_proved(&self, varying: u32, epoch: u64) -> bool {
+        self.until_check.get() > 0 && self.proved.borrow().contains(&(varying, epoch))
+    }
+
+    /// A fetch goes unseen.
+    pub fn note_fetch(&self) {
+        self.until_check.set(self.until_check.get().saturating_sub(1));
+    }
+
+    /// A fetch brought what a look-up got alone.
+    pub fn prove(&self, varying: u32, epoch: u64) {
+        let mut proved = self.proved.borrow_mut();
+        proved.retain(|known| known.1 == epoch && known.0 != varying);
+        proved.truncate(LINES_MAX);
+        proved.push((varying, epoch));
+        self.until_check.set(UNCHECKED);
+    }
+
     /// One met another that is under way. True: that happens often enough to look closer.
     pub fn meet(&self) -> bool {
         let met = self.met.get();
@@ -170,6 +195,10 @@ impl Site {
         let line = Rc::new(Line::new(self.clone(), kind, baggage.clone()));
         lines.push(line.clone());
         Some((line, true))
+    }
+
+    pub fn lines(&self) -> std::cell::Ref<'_, Vec<Rc<Line>>> {
+        self.lines.borrow()
     }
 
     /// A look-up of this site waits for its flight, or is on it.

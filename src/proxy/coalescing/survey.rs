@@ -127,7 +127,7 @@ async fn survey(line: &Rc<Line>, lines: &Lines, worker: &Rc<Worker>, pool: &Rc<P
                 lines.note_child(&child, line);
                 let ids = {
                     let mut interner = pool.interner.borrow_mut();
-                    (interner.new_id(), interner.new_id())
+                    [interner.new_id(), interner.new_id(), interner.new_id()]
                 };
                 Plan::new(found, child, ids, epoch)
             })
@@ -255,7 +255,7 @@ pub(super) fn holes(text: &[u8]) -> Vec<Hole> {
 }
 
 /// What the server said of the statement.
-pub(super) struct Found {
+pub struct Found {
     pub replay: Replay,
     pub described: Described,
     /// Of the parameters, and of the literals that vary behind them.
