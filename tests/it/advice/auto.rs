@@ -199,6 +199,8 @@ fn a_bad_index_for_those_who_write_is_taken_back() {
     let slow = others.iter().find(|shape| shape["role"] == "writes").unwrap();
     assert!(slow["after_ms"].as_f64() > slow["before_ms"].as_f64(), "{taken:#}");
     assert_eq!(weir.logged("an index disappoints"), 1);
+    assert_eq!(weir.metric("pgweir_indexes_taken_back_total", &[]), 1.0);
+    assert_eq!(weir.metric("pgweir_index_acts", &["state=\"removed\""]), 1.0);
 }
 
 #[test]
