@@ -110,6 +110,8 @@ impl<'a> Site<'a> {
         let building = self.actor.ddl(sql);
         tokio::pin!(building);
         let (mut looks, mut broken_off) = (0_u32, None);
+        // What takes away makes little log, and has to come to its end.
+        let guarded = sql.starts_with("CREATE ");
         loop {
             tokio::select! {
                 done = &mut building => return match broken_off {
@@ -122,7 +124,7 @@ impl<'a> Site<'a> {
                         let percent = if total > 0 { format!(", {} %", done * 100 / total) } else { String::new() };
                         self.teller.tell(format!("{name}{phase}{percent}"));
                     }
-                    if looks.is_multiple_of(LOOKS_OF_LOAD) && broken_off.is_none()
+                    if guarded && looks.is_multiple_of(LOOKS_OF_LOAD) && broken_off.is_none()
                         && let Some(why) = self.too_much().await
                     {
                         broken_off = Some(format!("broken off: {why}"));
