@@ -190,7 +190,7 @@ const PARTITIONED: &str = "p";
 /// Nothing is left behind, or the sentence says so.
 pub async fn build(site: &Site<'_>, build: &Build, again: bool) -> Result<(), Trouble> {
     let (table, kind) = site.table(&build.table).await?;
-    while !site.actor.hold(table).await? {
+    while !site.actor.hold_indexes(table).await? {
         if !again {
             return Err(Trouble::Busy(build.table.clone()));
         }
@@ -261,7 +261,7 @@ pub(super) async fn one(
 /// It is still there.
 pub async fn remove(site: &Site<'_>, build: &Build) -> Result<(), Trouble> {
     let (table, kind) = site.table(&build.table).await?;
-    if !site.actor.hold(table).await? {
+    if !site.actor.hold_indexes(table).await? {
         return Err(Trouble::Busy(build.table.clone()));
     }
     match kind == PARTITIONED {
