@@ -9,6 +9,7 @@ use pgweir::demo::cluster::Cluster;
 use pgweir::maintain::index::gather::{Shape, from_sql};
 use tokio_postgres::Client;
 
+use crate::proved;
 use crate::saas::{advise, connect};
 
 /// Megabytes, and the relative cost that has to be reached within 30 s.
@@ -51,6 +52,11 @@ pub fn run(cluster: &Cluster, folder: &Path) {
             advice.candidates,
             outcome.questions,
             begun.elapsed().as_secs_f64()
+        );
+        let (before, after, megabytes) = proved::checked(&runtime, &client, &queries, &outcome);
+        println!(
+            "            asked anew: {before:.0} → {after:.0}, {:.3}, {megabytes:.0} MB",
+            after / before
         );
         for one in &advice.suggestions {
             println!("            {} {} {} MB", one.table, one.definition, one.size_bytes >> 20);

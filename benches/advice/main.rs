@@ -40,7 +40,12 @@ fn main() {
         many::run(&start());
     }
     if let Some(folder) = words.iter().position(|word| word == "job").and_then(|at| words.get(at + 1)) {
-        job::run(&start(), std::path::Path::new(folder));
+        // With the settings of the figures that it is compared with.
+        let cluster = Cluster::start(ClusterOptions {
+            settings: vec![("autovacuum".to_owned(), "off".to_owned())],
+            ..ClusterOptions::default()
+        });
+        job::run(&cluster.unwrap(), std::path::Path::new(folder));
     }
     if words.is_empty() {
         println!("usage: saas | many | tpch [SCALE] [execute] | job FOLDER");

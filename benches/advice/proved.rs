@@ -145,6 +145,31 @@ fn finish(runtime: &Runtime, client: &Client, mut all: Vec<Measured>) {
     println!("left more than 10 % slower: {slower:?}");
 }
 
+/// Planner costs of all statements, without and with what is advised, asked of HypoPG anew: nothing that the adviser
+/// remembers or assumes has a part in it. Megabytes by HypoPG too.
+pub fn checked(runtime: &Runtime, client: &Client, queries: &[String], outcome: &Outcome) -> (f64, f64, f64) {
+    let cost = || -> f64 {
+        let one = |sql: &String| {
+            let rows = runtime.block_on(client.query(&format!("EXPLAIN {sql}"), &[])).unwrap();
+            let line: String = rows[0].get(0);
+            let cost = line.split("cost=").nth(1).and_then(|rest| rest.split_once("..")).unwrap().1;
+            cost.split_whitespace().next().unwrap().parse::<f64>().unwrap()
+        };
+        queries.iter().map(one).sum()
+    };
+    runtime.block_on(client.batch_execute("SET jit = off; SELECT hypopg_reset()")).unwrap();
+    let before = cost();
+    for one in &outcome.advice.suggestions {
+        let plain = one.ddl.replacen("CONCURRENTLY ", "", 1).replacen(&format!("{} ON", one.name), "ON", 1);
+        runtime.block_on(client.query("SELECT * FROM hypopg_create_index($1)", &[&plain])).unwrap();
+    }
+    let after = cost();
+    let size = "SELECT (sum(hypopg_relation_size(indexrelid)) / 1048576)::float8 FROM hypopg_list_indexes";
+    let megabytes = runtime.block_on(client.query_one(size, &[])).unwrap().get(0);
+    runtime.block_on(client.batch_execute("SELECT hypopg_reset()")).unwrap();
+    (before, after, megabytes)
+}
+
 /// The plan without its costs.
 fn plan(runtime: &Runtime, client: &Client, sql: &str) -> String {
     let rows = runtime.block_on(client.query(&format!("EXPLAIN (COSTS OFF) {sql}"), &[])).unwrap();

@@ -69,6 +69,12 @@ pub fn run(cluster: &Cluster, scale: f64, execute: bool) {
             outcome.questions,
             begun.elapsed().as_secs_f64()
         );
+        let texts: Vec<String> = queries.iter().map(|(_, sql)| sql.clone()).collect();
+        let (before, after, megabytes) = proved::checked(&runtime, &client, &texts, &outcome);
+        println!(
+            "            asked anew: {before:.0} → {after:.0}, {:.3}, {megabytes:.0} MB",
+            after / before
+        );
         for one in &outcome.advice.suggestions {
             println!("            {} {} {} MB", one.table, one.definition, one.size_bytes >> 20);
         }

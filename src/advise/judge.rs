@@ -14,6 +14,17 @@ const MS_PER_COST: f64 = 0.01;
 /// Candidates by their places, in order.
 pub type Set = BTreeSet<usize>;
 
+/// Plans that are remembered of one statement.
+const SEEN_MAX: usize = 200;
+
+/// A statement's plans, which hold for every set between what they use and what there was.
+#[derive(Debug)]
+struct Seen {
+    there: Vec<usize>,
+    used: Set,
+    cost: f64,
+}
+
 /// What one candidate costs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weight {
@@ -43,6 +54,10 @@ pub struct Judge<'a, 'b> {
     known: HashMap<(usize, Vec<usize>), f64>,
     /// Candidates that some plan of a statement has used.
     useful: HashSet<(usize, usize)>,
+    /// Plans of each statement.
+    seen: Vec<Vec<Seen>>,
+    /// Those that people are shown, of one set.
+    shown: (Set, HashMap<usize, Planned>),
     asked: usize,
 }
 
@@ -91,6 +106,7 @@ impl<'a, 'b> Judge<'a, 'b> {
             base: vec![Planned::default(); questions.len()],
             costs: vec![0.0; questions.len()],
             now_ms: vec![0.0; questions.len()],
+            seen: questions.iter().map(|_| Vec::new()).collect(),
             questions,
             weights,
             affected: Vec::new(),
@@ -98,6 +114,7 @@ impl<'a, 'b> Judge<'a, 'b> {
             tried,
             known: HashMap::new(),
             useful: HashSet::new(),
+            shown: Default::default(),
             asked: 0,
         };
         judge.begin();
@@ -149,12 +166,21 @@ impl<'a, 'b> Judge<'a, 'b> {
         self.asked += questions.len();
         let mut plans = self.planner.plan(&candidates, &questions).into_iter();
         let sizes: Vec<usize> = self.questions.iter().map(Vec::len).collect();
-        let useful = &mut self.useful;
+        let (useful, seen, affected) = (&mut self.useful, &mut self.seen, &self.affected);
+        // What is not about a statement's tables makes no difference to it.
+        let about =
+            |place: &usize, at: usize| affected.get(*place).is_some_and(|all| all.binary_search(&at).is_ok());
         let mut of = |at: &usize| {
             let own: Vec<Option<Planned>> = plans.by_ref().take(sizes[*at]).collect();
-            let used = own.iter().flatten().flat_map(|plan| &plan.nodes).filter_map(|node| node.candidate);
-            useful.extend(used.map(|place| (place, *at)));
-            own.into_iter().collect::<Option<Vec<Planned>>>().unwrap_or_default()
+            let used: Set =
+                own.iter().flatten().flat_map(|plan| &plan.nodes).filter_map(|node| node.candidate).collect();
+            useful.extend(used.iter().map(|&place| (place, *at)));
+            let own = own.into_iter().collect::<Option<Vec<Planned>>>().unwrap_or_default();
+            if !own.is_empty() && seen[*at].len() < SEEN_MAX {
+                let there = candidates.iter().copied().filter(|place| about(place, *at)).collect();
+                seen[*at].push(Seen { there, used, cost: mean(&own) });
+            }
+            own
         };
         statements.iter().map(&mut of).collect()
     }
@@ -169,19 +195,41 @@ impl<'a, 'b> Judge<'a, 'b> {
         statements.into_iter().zip(&plans).map(|(at, plans)| (at, used(plans))).collect()
     }
 
-    /// From now on a candidate counts only for the statements that it was made for, and those of which some plan
-    /// has used it. What was never used, neither alone nor among all others, is hardly used beside some.
-    pub fn narrow(&mut self) {
+    /// From now on a candidate counts only for the statements that it was made for, and those of which some plan has
+    /// used it. What was never used, neither alone nor among all others, is hardly used beside some. `strict`: of the
+    /// former, only those of which some plan has used an index that begins alike.
+    pub fn narrow(&mut self, strict: bool) {
+        let first = |place: usize| {
+            let index = &self.candidates[place].index;
+            (index.table, index.keys.first().map(|key| key.sql.as_str()))
+        };
+        let alike: HashSet<_> = self.useful.iter().map(|&(place, at)| (first(place), at)).collect();
         for (place, affected) in self.affected.iter_mut().enumerate() {
             let own = &self.candidates[place].statements;
-            affected.retain(|&at| self.useful.contains(&(place, at)) || own.contains(&at));
+            let may = |at: usize| !strict || !self.tried[place] || alike.contains(&(first(place), at));
+            affected.retain(|&at| self.useful.contains(&(place, at)) || own.contains(&at) && may(at));
         }
+    }
+
+    /// Milliseconds that a statement saves when everything is in place, as far as a plan of that is known.
+    pub fn saved_by_all(&self, statement: usize) -> f64 {
+        let most = self.seen[statement].iter().max_by_key(|seen| seen.there.len());
+        most.map_or(0.0, |seen| self.now_ms[statement] * (1.0 - seen.cost / self.costs[statement]))
     }
 
     /// The plan of a statement's first question under a set, for people.
     pub fn plan(&mut self, set: &Set, statement: usize) -> Option<Planned> {
-        let mut plans = self.plans(set, &[statement]);
-        plans.pop().and_then(|plans| plans.into_iter().next())
+        if self.shown.0 != *set {
+            self.shown = (set.clone(), HashMap::new());
+        }
+        if let Some(known) = self.shown.1.get(&statement) {
+            return Some(known.clone());
+        }
+        let first = match self.planner.spent() {
+            true => None,
+            false => self.plans(set, &[statement]).pop().and_then(|plans| plans.into_iter().next()),
+        };
+        first.inspect(|plan| drop(self.shown.1.insert(statement, plan.clone())))
     }
 
     /// Milliseconds of these statements under a set, in their order.
@@ -193,33 +241,68 @@ impl<'a, 'b> Judge<'a, 'b> {
                 .filter(|&place| judge.tried[place] && judge.affected[place].binary_search(&at).is_ok());
             (at, relevant.collect::<Vec<usize>>())
         };
-        let missing: Vec<usize> = statements
-            .iter()
-            .copied()
-            .filter(|&at| self.costs[at] > 0.0)
-            .filter(|&at| {
-                let key = key(self, at);
-                !key.1.is_empty() && !self.known.contains_key(&key)
-            })
-            .collect();
-        if !missing.is_empty() {
-            let plans = self.plans(set, &missing);
-            for (&at, plans) in missing.iter().zip(&plans) {
+        let (mut keys, mut missing) = (Vec::with_capacity(statements.len()), Vec::new());
+        for &at in statements {
+            let key = key(self, at);
+            if self.costs[at] > 0.0 && !key.1.is_empty() && !self.known.contains_key(&key) {
+                match self.between(at, &key.1) {
+                    Some(cost) => drop(self.known.insert(key.clone(), cost)),
+                    None => missing.push((at, key.clone())),
+                }
+            }
+            keys.push(key);
+        }
+        if !missing.is_empty() && !self.planner.spent() {
+            let of: Vec<usize> = missing.iter().map(|(at, _)| *at).collect();
+            let plans = self.plans(set, &of);
+            for ((at, key), plans) in missing.into_iter().zip(&plans) {
                 let cost = if plans.is_empty() { self.costs[at] } else { mean(plans) };
-                self.known.insert(key(self, at), cost);
+                self.known.insert(key, cost);
             }
         }
-        let time = |&at: &usize| {
+        let time = |(&at, key): (&usize, &(usize, Vec<usize>))| {
             if self.costs[at] <= 0.0 {
                 return self.now_ms[at];
             }
-            let key = key(self, at);
-            let cost = self.known.get(&key).copied().unwrap_or(self.costs[at]);
+            let cost = self.known.get(key).copied().unwrap_or(self.costs[at]);
             let guessed =
                 set.iter().filter_map(|&place| self.savings.get(&(at, place)).copied()).fold(0.0, f64::max);
             self.now_ms[at] * (cost / self.costs[at]) * (1.0 - guessed)
         };
-        statements.iter().map(time).collect()
+        statements.iter().zip(&keys).map(time).collect()
+    }
+
+    /// The cost under these candidates, where a plan is known that had all of them and more, and used no more than
+    /// them: PostgreSQL would choose it again.
+    fn between(&self, statement: usize, relevant: &[usize]) -> Option<f64> {
+        let holds = |seen: &&Seen| {
+            seen.used.iter().all(|place| relevant.binary_search(place).is_ok())
+                && relevant.iter().all(|place| seen.there.binary_search(place).is_ok())
+        };
+        self.seen[statement].iter().find(holds).map(|seen| seen.cost)
+    }
+
+    /// Questions that a look at each candidate alone would take.
+    pub fn questions_alone(&self) -> usize {
+        self.affected.iter().flatten().map(|&at| self.questions[at].len()).sum()
+    }
+
+    /// So many questions would take most of the time that there is.
+    pub fn is_long(&self, questions: usize) -> bool {
+        self.planner.is_long(questions)
+    }
+
+    /// Milliseconds that a set saves against another, with what both cost those who write.
+    pub fn saved(&mut self, from: &Set, to: &Set) -> f64 {
+        let changed = from.symmetric_difference(to).copied().collect::<Vec<usize>>();
+        let mut statements: Vec<usize> =
+            changed.iter().flat_map(|&place| self.affected[place].iter().copied()).collect();
+        statements.sort_unstable();
+        statements.dedup();
+        let before: f64 = self.times(from, &statements).iter().sum();
+        let after: f64 = self.times(to, &statements).iter().sum();
+        let writes = |set: &Set| set.iter().map(|&place| self.weights[place].write_ms).sum::<f64>();
+        before - after + writes(from) - writes(to)
     }
 
     /// Milliseconds of all statements, and what the set costs those who write.

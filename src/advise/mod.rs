@@ -11,6 +11,7 @@ mod estimate;
 pub mod index;
 mod judge;
 mod look;
+mod relax;
 mod rule;
 pub mod run;
 mod select;
@@ -188,6 +189,12 @@ pub trait Planner {
     /// Tells the questions that `plan` counts by.
     fn prepare(&mut self, questions: &[Question]);
 
-    /// There is no time for more.
+    /// There is no time to search for more.
     fn exhausted(&self) -> bool;
+
+    /// There is no time for any question.
+    fn spent(&self) -> bool;
+
+    /// So many questions would take most of the time that there is.
+    fn is_long(&self, questions: usize) -> bool;
 }

@@ -261,6 +261,9 @@ fn alternatives(judge: &mut Judge<'_, '_>, place: usize, table: &Table) -> Vec<A
                 .is_some()
     });
     for other in near.take(ALTERNATIVES * 4).collect::<Vec<_>>() {
+        if judge.exhausted() {
+            break;
+        }
         let after: f64 = judge.times(&Set::from([other]), &own).iter().sum();
         found.push((before - after, other));
     }
@@ -288,7 +291,7 @@ fn rejected(judge: &mut Judge<'_, '_>, chosen: &Set, notes: &mut Vec<Note>) {
             continue;
         };
         let mut best: Option<(f64, usize)> = None;
-        for &place in own.iter().take(8) {
+        for &place in own.iter().take(if judge.exhausted() { 0 } else { 8 }) {
             let time = judge.times(&Set::from([place]), &[at])[0];
             if best.is_none_or(|(least, _)| time < least) {
                 best = Some((time, place));
@@ -298,6 +301,7 @@ fn rejected(judge: &mut Judge<'_, '_>, chosen: &Set, notes: &mut Vec<Note>) {
         let saved = judge.now_ms[at] - time;
         let weight = judge.weights[place];
         let reason = match () {
+            () if judge.exhausted() => "there was no time to look at it more closely".to_owned(),
             () if saved <= judge.now_ms[at] * 0.02 => {
                 "the planner would not use an index for it: too many rows match, or there is one already"
                     .to_owned()

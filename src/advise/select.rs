@@ -4,6 +4,7 @@
 //! than a plainer index is decided by rule, because cost alone prefers columns whose order follows the rows'.
 
 use super::judge::{Judge, Set};
+use super::relax::relaxed;
 
 /// How often all candidates are tried at once, each time without those that were used before.
 const ROUNDS: usize = 3;
@@ -35,6 +36,9 @@ const POWERS: [f64; 3] = [1.0, 0.5, 0.0];
 
 /// The best set that was found.
 pub fn select(judge: &mut Judge<'_, '_>) -> Set {
+    if judge.is_long(judge.questions_alone()) {
+        return slowly(judge);
+    }
     let moves = moves(judge);
     let (mut best, mut least) = (Set::new(), f64::INFINITY);
     // Where everything fits, bytes decide nothing.
@@ -63,13 +67,31 @@ pub fn select(judge: &mut Judge<'_, '_>) -> Set {
     without_idle(judge, best)
 }
 
+/// The same where each question takes long: from the top down, then whatever else fits.
+fn slowly(judge: &mut Judge<'_, '_>) -> Set {
+    let mut open: Set = (0..judge.candidates.len()).filter(|&place| judge.is_tried(place)).collect();
+    let users = judge.used(&open);
+    open.retain(|place| !users.iter().any(|(_, used)| used.contains(place)));
+    // Once more without those, for what may stand in for them.
+    judge.used(&open);
+    judge.narrow(true);
+    let chosen = relaxed(judge, &users);
+    // What is not known to help would be asked in vain.
+    let rest = (0..judge.candidates.len()).filter(|place| !judge.affected[*place].is_empty());
+    let unknown = |place| Move { adds: Set::from([place]), gain: f64::INFINITY, at: usize::MAX };
+    let moves: Vec<Move> = rest.map(unknown).collect();
+    let chosen = greedy(judge, &moves, chosen, 0.0);
+    let best = plain_ones(judge, chosen);
+    without_idle(judge, best)
+}
+
 /// Exchanges each for one that does as well whatever the values are, or for a plainer one with the same first
 /// keys, where that gives up little of what it saves.
 fn plain_ones(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
     for place in chosen.clone() {
         let mut rest = chosen.clone();
         rest.remove(&place);
-        let own = saved(judge, &rest, &chosen);
+        let own = judge.saved(&rest, &chosen);
         let mut best: Option<((bool, usize, u64), usize)> = None;
         let near: Vec<usize> =
             (0..judge.candidates.len()).filter(|&other| stands_in(judge, place, other)).collect();
@@ -82,7 +104,7 @@ fn plain_ones(judge: &mut Judge<'_, '_>, mut chosen: Set) -> Set {
             let candidate = &judge.candidates[other];
             let rank =
                 (!candidate.rule.is_preferred(), candidate.index.attributes(), judge.weights[other].bytes);
-            if best.is_none_or(|(least, _)| rank < least) && saved(judge, &rest, &set) >= own * PLAINER {
+            if best.is_none_or(|(least, _)| rank < least) && judge.saved(&rest, &set) >= own * PLAINER {
                 best = Some((rank, other));
             }
         }
@@ -145,7 +167,7 @@ fn moves(judge: &mut Judge<'_, '_>) -> Vec<Move> {
         })
         .collect();
     alive.extend(plain);
-    judge.narrow();
+    judge.narrow(false);
     bundles.sort();
     bundles.dedup();
     let singles = alive.iter().map(|&place| Set::from([place]));
@@ -251,19 +273,6 @@ fn fits_tables(judge: &Judge<'_, '_>, chosen: &Set, adds: &Set) -> bool {
     })
 }
 
-/// Milliseconds that a set saves against another, with what both cost those who write.
-fn saved(judge: &mut Judge<'_, '_>, from: &Set, to: &Set) -> f64 {
-    let changed = from.symmetric_difference(to).copied().collect::<Vec<usize>>();
-    let mut statements: Vec<usize> =
-        changed.iter().flat_map(|&place| judge.affected[place].iter().copied()).collect();
-    statements.sort_unstable();
-    statements.dedup();
-    let before: f64 = judge.times(from, &statements).iter().sum();
-    let after: f64 = judge.times(to, &statements).iter().sum();
-    let writes = |set: &Set| set.iter().map(|&place| judge.weights[place].write_ms).sum::<f64>();
-    before - after + writes(from) - writes(to)
-}
-
 /// Takes each out in turn, and puts in what serves better, if anything does.
 fn exchanged(judge: &mut Judge<'_, '_>, moves: &[Move], mut chosen: Set) -> Set {
     let total: f64 = judge.now_ms.iter().sum();
@@ -288,7 +297,7 @@ fn exchanged(judge: &mut Judge<'_, '_>, moves: &[Move], mut chosen: Set) -> Set 
             if with == chosen || judge.bytes(&with) > budget || !fits_tables(judge, &with, &with) {
                 continue;
             }
-            let more = saved(judge, &chosen, &with);
+            let more = judge.saved(&chosen, &with);
             let smaller = judge.bytes(&with) < judge.bytes(&chosen);
             if more > total * EXCHANGE || smaller && more >= 0.0 {
                 chosen = with;

@@ -161,6 +161,9 @@ fn line(act: &Value) -> String {
         word("table"),
         word("ddl")
     );
+    if act["state"] == "disappointing" {
+        text.push_str(&format!("    it is proposed for removal: pgweir indexes drop {}\n", word("id")));
+    }
     let shapes = act["shapes"].as_array().into_iter().flatten();
     for shape in shapes.filter(|shape| shape["calls_after"].as_u64() > Some(0)) {
         let of = |key: &str| shape[key].as_f64().unwrap_or_default();

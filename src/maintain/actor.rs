@@ -58,7 +58,7 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 /// The first half of the advisory locks that tell the pgweir of one database apart: "pgwe" in letters.
 const LOCK_CLASS: i32 = 0x7067_7765;
 
-/// The same for the one lock by which they choose who builds indexes: "pgwi".
+/// The same for indexes, "pgwi"; 0, which no table has, is the lock by which they choose who builds them.
 const LEADER_CLASS: i32 = 0x7067_7769;
 
 /// A connection to one database.
@@ -151,6 +151,12 @@ impl Actor {
     pub async fn hold(&self, table: u32) -> Result<bool, Trouble> {
         let key = i32::from_ne_bytes(table.to_ne_bytes());
         self.value("SELECT pg_catalog.pg_try_advisory_lock($1, $2)", &[&LOCK_CLASS, &key]).await
+    }
+
+    /// The same for the indexes of a table: partitions may come and go meanwhile.
+    pub async fn hold_indexes(&self, table: u32) -> Result<bool, Trouble> {
+        let key = i32::from_ne_bytes(table.to_ne_bytes());
+        self.value("SELECT pg_catalog.pg_try_advisory_lock($1, $2)", &[&LEADER_CLASS, &key]).await
     }
 
     pub async fn rows(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Trouble> {

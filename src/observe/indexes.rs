@@ -147,6 +147,9 @@ pub struct Act {
     /// Measured, of the shapes that it was to help; none while it is not known.
     pub gain_percent: Option<f64>,
     pub size_bytes: u64,
+    /// It was built by itself, did not keep its promise, and was dropped.
+    #[serde(default)]
+    pub taken_back: bool,
     /// What was sent to change the schema, in order.
     pub executed: Vec<String>,
     /// The shapes that it was to help.

@@ -6,6 +6,7 @@
 //! What comes after is added up under `database="(other)", user="(other)"`, so that totals stay true.
 
 mod coalescing;
+mod indexes;
 mod partitions;
 mod statements;
 
@@ -107,6 +108,7 @@ pub fn render(registry: &Registry) -> String {
     statements::render(&mut page, registry);
     coalescing::render(&mut page, registry);
     partitions::render(&mut page, registry);
+    indexes::render(&mut page, registry);
     render_process(&mut page, &process::read());
     page.text()
 }

@@ -191,9 +191,11 @@ fn work(hub: &Arc<Hub>, act: &Act, task: Task, audit: Arc<dyn Audit>) {
         (Ok(()), Task::Build { .. }) => history::built(known, now_s(), &now),
         (Ok(()), Task::Remove) => {
             (known.state, known.ended_s) = (State::Removed, now_s());
-            known.message = match known.by {
-                By::Auto if act.state == State::Disappointing => format!("taken back: {}", act.message),
-                _ => format!("taken away on command; before that: {}", act.message),
+            // An operator may drop one that disappoints as well as another.
+            known.taken_back = known.by == By::Auto && act.state == State::Disappointing;
+            known.message = match known.taken_back {
+                true => format!("taken back: {}", act.message),
+                false => format!("taken away on command; before that: {}", act.message),
             };
         }
         (Err(error), Task::Build { .. }) => {

@@ -108,13 +108,17 @@ fn role(facts: &Facts, schema: &str, name: &str) -> Option<Role> {
 pub(super) fn look(hub: &Hub) {
     let acts = &hub.registry.indexes;
     let mut databases: HashMap<String, Tallies> = HashMap::new();
-    for act in acts.list().into_iter().filter(|act| act.state.stands()) {
+    let settings = hub.live().settings.rules.auto.verify;
+    let is_watched = |act: &Act| {
+        act.state == State::Verifying
+            || act.state.stands() && now_s() <= act.built_s + settings.within.as_secs()
+    };
+    for act in acts.list().into_iter().filter(is_watched) {
         databases.entry(act.database.clone()).or_insert_with(|| tallies(hub, &act.database));
     }
     if databases.is_empty() {
         return;
     }
-    let settings = hub.live().settings.rules.auto.verify;
     acts.look(|act| {
         let Some(now) = databases.get(&act.database) else {
             return false;

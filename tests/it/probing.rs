@@ -7,6 +7,7 @@ use std::time::Duration;
 use pgweir::auth::{Secret, UserSettings};
 use pgweir::demo::cluster::{Cluster, ClusterOptions, TlsFiles};
 use pgweir::observe::findings::Finding;
+use pgweir::observe::indexes::{Dismissal, Kept};
 use pgweir::observe::state::{Line, Saved};
 use pgweir::pool::settings::PoolMode;
 use pgweir::probe::explain::{Analyze, Explain};
@@ -176,9 +177,13 @@ async fn the_ledger_is_kept_in_a_schema() {
     assert_eq!(poor.save(&place("b"), &other).await.unwrap(), 1);
     assert_eq!(poor.load(&place("a")).await.unwrap(), first);
     assert_eq!(poor.save(&place("a"), &Saved::default()).await.unwrap(), 0, "an empty ledger wipes nothing");
-    let second = saved(&[("1", 20), ("3", 4)], &[("np-1", 2), ("np-2", 1)]);
+    let mut second = saved(&[("1", 20), ("3", 4)], &[("np-1", 2), ("np-2", 1)]);
+    second.indexes = vec![Kept::Dismissal(Dismissal { id: "1".into(), reason: "no".into(), at_s: 7 })];
     let written = poor.save(&place("a"), &second).await.unwrap();
-    assert_eq!(written, 2, "what has not changed stays, the second is gone, the third and a finding are new");
+    assert_eq!(
+        written, 3,
+        "what has not changed stays, the second is gone, a shape, a finding and an index are new"
+    );
     assert_eq!(poor.load(&place("a")).await.unwrap(), second);
     assert_eq!(poor.load(&place("b")).await.unwrap(), other);
 

@@ -110,6 +110,8 @@ impl<'a> Site<'a> {
         let building = self.actor.ddl(sql);
         tokio::pin!(building);
         let (mut looks, mut broken_off) = (0_u32, None);
+        // What takes away makes little log, and has to come to its end.
+        let guarded = sql.starts_with("CREATE ");
         loop {
             tokio::select! {
                 done = &mut building => return match broken_off {
@@ -122,7 +124,7 @@ impl<'a> Site<'a> {
                         let percent = if total > 0 { format!(", {} %", done * 100 / total) } else { String::new() };
                         self.teller.tell(format!("{name}{phase}{percent}"));
                     }
-                    if looks.is_multiple_of(LOOKS_OF_LOAD) && broken_off.is_none()
+                    if guarded && looks.is_multiple_of(LOOKS_OF_LOAD) && broken_off.is_none()
                         && let Some(why) = self.too_much().await
                     {
                         broken_off = Some(format!("broken off: {why}"));
@@ -188,7 +190,7 @@ const PARTITIONED: &str = "p";
 /// Nothing is left behind, or the sentence says so.
 pub async fn build(site: &Site<'_>, build: &Build, again: bool) -> Result<(), Trouble> {
     let (table, kind) = site.table(&build.table).await?;
-    while !site.actor.hold(table).await? {
+    while !site.actor.hold_indexes(table).await? {
         if !again {
             return Err(Trouble::Busy(build.table.clone()));
         }
@@ -259,7 +261,7 @@ pub(super) async fn one(
 /// It is still there.
 pub async fn remove(site: &Site<'_>, build: &Build) -> Result<(), Trouble> {
     let (table, kind) = site.table(&build.table).await?;
-    if !site.actor.hold(table).await? {
+    if !site.actor.hold_indexes(table).await? {
         return Err(Trouble::Busy(build.table.clone()));
     }
     match kind == PARTITIONED {

@@ -45,8 +45,14 @@ fn is_sure(one: &Suggestion, wanted: Confidence) -> bool {
 }
 
 /// It was not tried yet, or has only failed, and long enough ago. What was taken away once, by whomever, is not
-/// built again without being told.
+/// built again without being told, nor is another that begins with the same column.
 fn is_open(one: &Suggestion, acts: &[Act], now_s: u64) -> bool {
+    let alike =
+        |act: &&Act| act.table == one.table && first_key(&act.definition) == first_key(&one.definition);
+    let own = acts.iter().filter(|act| act.database == one.database);
+    if own.filter(alike).any(|act| act.state == State::Removed) {
+        return false;
+    }
     let before = || acts.iter().filter(|act| act.id == one.id && act.database == one.database);
     if before().any(|act| act.state != State::Failed) {
         return false;
@@ -57,10 +63,13 @@ fn is_open(one: &Suggestion, acts: &[Act], now_s: u64) -> bool {
     own().next_back().is_none_or(|last| now_s >= last.ended_s + pause)
 }
 
+fn first_key(definition: &str) -> &str {
+    definition.split([',', ')']).next().unwrap_or_default()
+}
+
 /// Suggestions that were built by itself and did not keep their promise: others may take their place.
 pub fn taken_back(acts: &[Act]) -> impl Iterator<Item = &str> {
-    let gone = acts.iter().filter(|act| act.by == By::Auto && act.state == State::Removed);
-    gone.map(|act| act.id.as_str())
+    acts.iter().filter(|act| act.taken_back).map(|act| act.id.as_str())
 }
 
 #[cfg(test)]
@@ -115,6 +124,12 @@ mod tests {
         assert_eq!(chosen(&all, &[proved], &settings, 1), "", "the budget");
         let removed = act(&all[4], By::Auto, State::Removed, 1);
         assert_eq!(chosen(&all, &[removed], &settings, 1), "next", "not a second time");
+        let old = suggestion("old", "public.a", "high", 1);
+        let mut alike = act(&old, By::Command, State::Removed, 1);
+        alike.definition = "(a, b)".to_owned();
+        assert_eq!(chosen(&all[5..], std::slice::from_ref(&alike), &settings, 1), "", "nor another like it");
+        alike.definition = "(b, a)".to_owned();
+        assert_eq!(chosen(&all[5..], &[alike], &settings, 1), "next");
         let ordered = act(&all[4], By::Command, State::Verifying, 1);
         assert_eq!(chosen(&all, &[ordered], &settings, 1), "next");
     }

@@ -52,6 +52,7 @@ pub fn begin(suggestion: &Suggestion, by: By, now_s: u64, counts: Counts<'_>, ot
         promised_percent: suggestion.gain_percent,
         gain_percent: None,
         size_bytes: suggestion.size_bytes,
+        taken_back: false,
         executed: Vec::new(),
         shapes: helped.iter().map(|&fingerprint| counts.shape(fingerprint, Role::Helped)).collect(),
         others: others.map(|&(fingerprint, role)| counts.shape(fingerprint, role)).collect(),

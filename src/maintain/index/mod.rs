@@ -26,8 +26,11 @@ use crate::catalog::Oid;
 use crate::probe::trial::{Circumstances, Trial, Tries};
 use crate::probe::{Probe, ProbeError};
 
-/// One run ends after this with what it has: 1,000 shapes are to take no longer.
-pub const TIME_MAX: Duration = Duration::from_secs(50);
+/// The search ends after this with what it has: 1,000 shapes are to take no longer than a minute.
+pub const TIME_MAX: Duration = Duration::from_secs(22);
+
+/// What is told of the outcome takes questions too, for which there is so much time more.
+const CLOSING: Duration = Duration::from_secs(4);
 
 /// What a run came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -93,7 +96,8 @@ pub fn run(
     let known = runtime.block_on(trial.circumstances(&tables))?;
     let surroundings = surroundings(&known);
     let tries = trial.tries;
-    let mut asker = Asker { runtime, trial, until: begun + TIME_MAX, asked: 0, lost: None };
+    let mut asker =
+        Asker { runtime, trial, until: begun + TIME_MAX, asked: 0, asking: Duration::ZERO, lost: None };
     let workload = Workload { catalog: &catalog, surroundings: &surroundings, statements, settings };
     let advice = advise(&workload, &mut asker);
     if let Some(error) = asker.lost {
@@ -144,6 +148,8 @@ struct Asker<'a> {
     trial: Trial,
     until: Instant,
     asked: u64,
+    /// Time that the questions took.
+    asking: Duration,
     lost: Option<ProbeError>,
 }
 
@@ -179,7 +185,9 @@ impl Planner for Asker<'_> {
             return vec![None; questions.len()];
         }
         self.asked += questions.len() as u64;
+        let begun = Instant::now();
         let answer = self.runtime.block_on(self.trial.plan(candidates, questions));
+        self.asking += begun.elapsed();
         let plans = self.kept(answer);
         let plan = |plan: crate::probe::trial::Plan| Planned {
             cost: plan.cost,
@@ -203,5 +211,15 @@ impl Planner for Asker<'_> {
 
     fn exhausted(&self) -> bool {
         self.lost.is_some() || Instant::now() > self.until
+    }
+
+    fn spent(&self) -> bool {
+        self.lost.is_some() || Instant::now() > self.until + CLOSING
+    }
+
+    fn is_long(&self, questions: usize) -> bool {
+        let each = self.asking / u32::try_from(self.asked.max(1)).unwrap_or(u32::MAX);
+        let left = self.until.saturating_duration_since(Instant::now());
+        each.saturating_mul(u32::try_from(questions).unwrap_or(u32::MAX)) > left / 2
     }
 }

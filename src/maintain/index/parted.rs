@@ -50,6 +50,9 @@ const FOREIGN: &str = "WITH RECURSIVE tree(oid) AS (SELECT $1::oid UNION \
     SELECT count(*) FILTER (WHERE c.relkind = 'f'), count(*) FILTER (WHERE c.relkind IN ('r', 'f')) \
     FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid";
 
+/// As SQLSTATE has it.
+const UNDEFINED_TABLE: &str = "42P01";
+
 /// Builds it. If it cannot be done, what was made for it is taken away again.
 pub(super) async fn build(site: &Site<'_>, build: &Build, table: u32) -> Result<(), Trouble> {
     let rows = site.actor.rows(FOREIGN, &[&table]).await?;
@@ -99,7 +102,13 @@ async fn parts(site: &Site<'_>, build: &Build, table: u32, leaves: i64) -> Resul
                 number += 1;
             }
             let of = format!("partition {number} of {leaves} ({}): ", part.name);
-            attach(site, build, &part, &name, &of).await?;
+            match attach(site, build, &part, &name, &of).await {
+                // It was archived or dropped meanwhile.
+                Err(error) if error.sqlstate() == Some(UNDEFINED_TABLE) => {
+                    site.teller.tell(format!("{of}it is gone"));
+                }
+                outcome => outcome?,
+            }
         }
         for row in &site.actor.rows(DIVIDED, &[&index]).await? {
             let (table, index): (u32, u32) = (get(row, 0)?, get(row, 1)?);

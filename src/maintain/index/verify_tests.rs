@@ -45,6 +45,7 @@ fn act(shapes: Vec<Shape>, others: Vec<Shape>) -> Act {
         promised_percent: 90.0,
         gain_percent: None,
         size_bytes: 1,
+        taken_back: false,
         executed: Vec::new(),
         shapes,
         others,

@@ -199,6 +199,8 @@ fn a_bad_index_for_those_who_write_is_taken_back() {
     let slow = others.iter().find(|shape| shape["role"] == "writes").unwrap();
     assert!(slow["after_ms"].as_f64() > slow["before_ms"].as_f64(), "{taken:#}");
     assert_eq!(weir.logged("an index disappoints"), 1);
+    assert_eq!(weir.metric("pgweir_indexes_taken_back_total", &[]), 1.0);
+    assert_eq!(weir.metric("pgweir_index_acts", &["state=\"removed\""]), 1.0);
 }
 
 #[test]
@@ -307,7 +309,11 @@ fn a_standby_that_lags_is_waited_for() {
     let lag = "SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), -1) FROM pg_stat_replication";
     wait_for("the standby follows", || ask(&url, lag) == "0");
     ask(&standby.url, "SELECT pg_wal_replay_pause()");
-    batch(&url, &["CREATE TABLE filler AS SELECT repeat('y', 1000) AS y FROM generate_series(1, 5000)"]);
+    let fill = || {
+        batch(&url, &["CREATE TABLE filler AS SELECT repeat('y', 1000) AS y FROM generate_series(1, 10000)"]);
+        batch(&url, &["DROP TABLE filler"]);
+    };
+    fill();
     let (token, hash) = pgweir::admin::token::create();
     let main = settings(name, cluster.port(), "max_size: 3", "").replace(
         "admin: {address: 127.0.0.1, port: 0}",
@@ -329,4 +335,34 @@ fn a_standby_that_lags_is_waited_for() {
     assert_eq!(indexes(&url, "jobs"), "");
     ask(&standby.url, "SELECT pg_wal_replay_resume()");
     wait_for("it is built when the standby is there again", || indexes(&url, "jobs").ends_with(" true"));
+    until("it can be dropped", || run(&["indexes", "drop", &id]).ok());
+
+    // A build is broken off when the standby falls behind meanwhile, and leaves nothing.
+    wait_for("the standby has caught up", || ask(&url, lag) == "0");
+    // One that begins alike may be better now; it is not built without being told.
+    let suggested = || {
+        until("it is suggested again", || {
+            let advice: Value = serde_json::from_str(&run(&["advise", "--json"]).unwrap()).unwrap();
+            advice["suggestions"][0]["id"].as_str().map(str::to_owned)
+        })
+    };
+    let id = suggested();
+    let runtime = super::runtime();
+    let writer = runtime.block_on(crate::cluster::connect(&url));
+    runtime.block_on(writer.batch_execute("BEGIN; UPDATE jobs SET note = 'y' WHERE id = 1")).unwrap();
+    std::thread::scope(|scope| {
+        let applying = scope.spawn(|| run(&["indexes", "apply", &id]));
+        wait_for("it is being built", || indexes(&url, "jobs").ends_with(" false"));
+        ask(&standby.url, "SELECT pg_wal_replay_pause()");
+        fill();
+        wait_for("it is given up", || weir.logged("statement=\"DROP INDEX CONCURRENTLY") == 2);
+        runtime.block_on(writer.batch_execute("COMMIT")).unwrap();
+        let error = applying.join().unwrap().unwrap_err();
+        assert!(error.contains("broken off: a standby is"), "{error}");
+    });
+    assert_eq!(indexes(&url, "jobs"), "");
+    // Who says so builds it all the same.
+    let forced = run(&["indexes", "apply", &suggested(), "--force"]).unwrap();
+    assert!(forced.contains("verifying"), "{forced}");
+    assert!(indexes(&url, "jobs").ends_with(" true"));
 }
