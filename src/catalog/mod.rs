@@ -7,6 +7,7 @@ pub mod effects;
 mod look;
 #[cfg(test)]
 mod look_tests;
+mod span;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 pub use code::{ArrayType, BODY_MAX, Expression, FunctionName, Hidden, Language};
+pub use span::Span;
 pub use types::{Type, TypeKind};
 
 /// Identifies a table, index or type within one database.
@@ -121,46 +123,6 @@ pub enum ReplicaIdentity {
 }
 
 /// A table, view or materialized view; a partition is one with `partition_of`.
-/// All values of a column lie between these, both included, or are NULL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Span {
-    pub column: Attnum,
-    pub least: i64,
-    pub most: i64,
-}
-
-impl Span {
-    /// A check as PostgreSQL writes it: `((id >= 1) AND (id <= '5000000000'::bigint))`. `None`: it says more, or
-    /// something else.
-    pub fn read(column: Attnum, check: &str) -> Option<Span> {
-        let mut span = Span { column, least: i64::MIN, most: i64::MAX };
-        let mut names = Vec::new();
-        for part in check.split(" AND ") {
-            let part = part.trim_start_matches('(').trim_end_matches(')');
-            let (rest, value) = part.rsplit_once(' ')?;
-            let (name, op) = rest.rsplit_once(' ')?;
-            names.push(name);
-            let value = match value.strip_prefix('\'') {
-                Some(quoted) => quoted.split_once("'::").filter(|(_, of)| INTEGERS.contains(of))?.0,
-                None => value,
-            };
-            let value: i64 = value.parse().ok()?;
-            match op {
-                ">=" => span.least = span.least.max(value),
-                ">" => span.least = span.least.max(value.checked_add(1)?),
-                "<=" => span.most = span.most.min(value),
-                "<" => span.most = span.most.min(value.checked_sub(1)?),
-                "=" => (span.least, span.most) = (span.least.max(value), span.most.min(value)),
-                _ => return None,
-            }
-        }
-        let one = names.iter().all(|name| *name == names[0] && !name.contains(['(', ')']));
-        one.then_some(span)
-    }
-}
-
-const INTEGERS: [&str; 3] = ["smallint", "integer", "bigint"];
-
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Table {
     pub oid: Oid,

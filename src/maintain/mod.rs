@@ -25,6 +25,7 @@ mod tally;
 mod tree;
 mod upkeep;
 pub mod work;
+mod zones;
 
 use crate::probe::ProbeError;
 

@@ -27,6 +27,9 @@ pub trait Means: Send + Sync {
     /// tenths of a second at most.
     fn hold(&self, database: &str, table: &TableName) -> Box<dyn Send>;
 
+    /// What was known of the database's tables is no longer sure.
+    fn schema_changed(&self, database: &str);
+
     fn audit(&self) -> Arc<dyn Audit>;
 
     fn registry(&self) -> &Registry;
@@ -46,6 +49,10 @@ impl Work {
     pub(super) async fn actor(&self) -> Result<Actor, Trouble> {
         let target = self.means.target(&self.database, self.rule.user.as_deref())?;
         Actor::connect(target, &self.database, &self.settings, self.means.audit()).await
+    }
+
+    pub(super) fn changed(&self) {
+        self.means.schema_changed(&self.database);
     }
 
     pub(super) fn board(&self) -> &Board {

@@ -294,7 +294,7 @@ impl Pool {
     }
 
     pub fn schema_changed(&self) {
-        self.shared.epoch.fetch_add(1, Relaxed);
+        self.shared.schema_changed();
     }
 
     pub fn welcome(&self, startup: u64) -> Option<Rc<Welcome>> {

@@ -21,6 +21,10 @@ impl Shared {
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Relaxed)
     }
+
+    pub fn schema_changed(&self) {
+        self.epoch.fetch_add(1, Relaxed);
+    }
 }
 
 impl Pool {

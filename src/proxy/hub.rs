@@ -180,6 +180,12 @@ impl Hub {
         self.shared.entry((database.to_owned(), user.to_owned())).or_default().clone()
     }
 
+    /// pgweir itself has changed a schema.
+    pub fn schema_changed(&self, database: &str) {
+        let pools = self.shared.iter().filter(|pool| pool.key().0 == database);
+        pools.for_each(|pool| pool.value().schema_changed());
+    }
+
     /// Schema changes that were seen on a database, by any user.
     pub fn epoch(&self, database: &str) -> u64 {
         let pools = self.shared.iter().filter(|pool| pool.key().0 == database);

@@ -78,6 +78,10 @@ impl Means for Shop {
         Box::new(self.hub.holds.begin(database, table))
     }
 
+    fn schema_changed(&self, database: &str) {
+        self.hub.schema_changed(database);
+    }
+
     fn audit(&self) -> Arc<dyn Audit> {
         self.audit.clone()
     }

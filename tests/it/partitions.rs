@@ -7,6 +7,7 @@ mod measure;
 mod missing;
 mod upkeep;
 mod writers;
+mod zones;
 
 use std::process::Command;
 

@@ -154,6 +154,7 @@ async fn advance(
             if !switch::switch(work, actor, conversion, &source).await? {
                 return fill::note(work, actor, conversion, step::LOGGED).await;
             }
+            work.changed();
             work.say("switched".to_owned());
         }
         step::SWITCHED => {
