@@ -41,7 +41,7 @@ const NEIGHBOURS: [(&str, &str, &str); 6] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 24] = [
+const PURE: [&str; 25] = [
     "src/advise/",
     "src/catalog/",
     "src/error.rs",
@@ -59,6 +59,7 @@ const PURE: [&str; 24] = [
     "src/maintain/period.rs",
     "src/maintain/settings.rs",
     "src/maintain/sql.rs",
+    "src/maintain/suggest.rs",
     "src/pool/baggage.rs",
     "src/pool/memory.rs",
     "src/pool/routing.rs",

@@ -21,6 +21,7 @@ pub mod period;
 pub mod request;
 pub mod settings;
 mod sql;
+pub mod suggest;
 mod tally;
 mod tree;
 mod upkeep;

@@ -59,3 +59,33 @@ fn closed_partitions_say_which_ids_they_hold() {
     assert!(ask(&database.url(), CHECKS).contains("(id >= 100) AND (id <= 7000)"));
     assert_eq!(client.query("SELECT v FROM events WHERE id = 7000").value(), "late");
 }
+
+#[test]
+fn large_tables_that_are_asked_by_time_are_suggested() {
+    let database = TestDatabase::new("suggested");
+    run(
+        &database,
+        &[
+            "CREATE TABLE log (id int, at timestamptz NOT NULL)",
+            "INSERT INTO log SELECT n, now() - n * interval '1 second' FROM generate_series(1, 1000000) n",
+            "ANALYZE log",
+        ],
+    );
+    let weir = start_with(&database, &[], "maintenance: {enabled: false}\n", |_| {});
+    let mut client = weir.login(&database.name);
+    for days in 0..5 {
+        client.query(&format!("SELECT count(*) FROM log WHERE at > now() - interval '{days} days'"));
+    }
+    client.query("DELETE FROM log WHERE at < now() - interval '11 days'");
+    wait_for("the suggestion", || {
+        done(&weir, &["list"]).contains("public.log has 1.0 million rows and would gain")
+    });
+    let said = done(&weir, &["list"]);
+    assert!(said.contains("calls ask by at, and old rows are deleted"), "{said}");
+    assert!(
+        said.contains("pgweir partitions convert public.log --column at --interval month --dry-run"),
+        "{said}"
+    );
+    let answer: serde_json::Value = serde_json::from_str(&done(&weir, &["list", "--json"])).unwrap();
+    assert_eq!(answer["suggestions"][0]["deletes"], 1, "{answer}");
+}
