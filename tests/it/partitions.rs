@@ -2,6 +2,7 @@
 
 mod archive;
 mod convert;
+mod drivers;
 mod held;
 mod measure;
 mod missing;
