@@ -46,7 +46,7 @@ const NEIGHBOURS: [(&str, &str, &str); 7] = [
 ];
 
 /// Files and folders that decide and do nothing else: no sockets, files, clocks, threads or globals.
-const PURE: [&str; 25] = [
+const PURE: [&str; 26] = [
     "src/advise/",
     "src/catalog/",
     "src/error.rs",
@@ -65,6 +65,7 @@ const PURE: [&str; 25] = [
     "src/maintain/period.rs",
     "src/maintain/settings.rs",
     "src/maintain/sql.rs",
+    "src/maintain/suggest.rs",
     "src/pool/baggage.rs",
     "src/pool/memory.rs",
     "src/pool/routing.rs",

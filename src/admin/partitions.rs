@@ -14,7 +14,9 @@ use serde_json::json;
 
 use super::api::{Failure, asked, failure};
 use super::state::Shared;
+use crate::maintain::index::gather;
 use crate::maintain::request::Request;
+use crate::maintain::suggest::{Suggestion, suggest};
 use crate::observe::partitions::{Job, TableView};
 
 /// How long an answer waits for the end of a command. Clients give up after 30 s.
@@ -55,8 +57,29 @@ pub(super) async fn partitions(
     let mut tables = board.tables();
     let same = |name: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
     tables.retain(|view| same(&view.database, &wanted.database) && same(&view.table, &wanted.table));
+    let suggestions = suggestions(&shared, &wanted).await;
     let tables: Vec<&TableView> = tables.iter().map(Arc::as_ref).collect();
-    Json(json!({"tables": tables, "jobs": board.jobs()})).into_response()
+    Json(json!({"tables": tables, "suggestions": suggestions, "jobs": board.jobs()})).into_response()
+}
+
+/// Plain tables that would gain from being divided, as far as statements and catalogs are known.
+async fn suggestions(shared: &Arc<Shared>, wanted: &Wanted) -> Vec<Suggestion> {
+    let mut found = Vec::new();
+    for (database, known) in shared.registry.catalogs.list() {
+        let Some(catalog) = known.catalog.clone() else {
+            continue;
+        };
+        if wanted.database.as_ref().is_some_and(|wanted| *wanted != database) {
+            continue;
+        }
+        let mut rows = shared.registry.ledger.rows();
+        rows.retain(|row| *row.key.database == *database);
+        // The parser takes some milliseconds, and its own thread is waited for.
+        let looked = move || suggest(&database, &catalog, &gather::statements(gather::from_ledger(&rows)));
+        found.extend(tokio::task::spawn_blocking(looked).await.unwrap_or_default());
+    }
+    found.retain(|one| wanted.table.as_ref().is_none_or(|table| *table == one.table));
+    found
 }
 
 /// The error of a command, with what it said before.

@@ -7,6 +7,7 @@ pub mod effects;
 mod look;
 #[cfg(test)]
 mod look_tests;
+mod span;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 pub use code::{ArrayType, BODY_MAX, Expression, FunctionName, Hidden, Language};
+pub use span::Span;
 pub use types::{Type, TypeKind};
 
 /// Identifies a table, index or type within one database.
@@ -143,6 +145,8 @@ pub struct Table {
     pub keys: Vec<Key>,
     pub indexes: Vec<Index>,
     pub foreign_keys: Vec<ForeignKey>,
+    /// What its validated checks say of single columns of whole numbers.
+    pub spans: Vec<Span>,
     /// How it is divided, for a partitioned table.
     pub partitioning: Option<Partitioning>,
     pub partition_of: Option<PartitionOf>,

@@ -290,5 +290,17 @@ fn shown(answer: &Value) -> String {
     if text.is_empty() {
         text.push_str("no table of the rules has been looked at; the section `partitions` names them\n");
     }
+    for one in list(answer, "suggestions") {
+        let [table, column, ranges, calls] = ["table", "column", "ranges", "calls"].map(|key| of(&one, key));
+        let deletes = match one["deletes"].as_u64() {
+            Some(1..) => ", and old rows are deleted",
+            _ => "",
+        };
+        let million = one["rows"].as_f64().unwrap_or_default() / 1e6;
+        text.push_str(&format!(
+            "{table} has {million:.1} million rows and would gain: {ranges} of {calls} calls ask by {column}{deletes}\n  {}\n",
+            of(&one, "command")
+        ));
+    }
     text
 }

@@ -62,6 +62,7 @@ pub fn rules() -> (Vec<TableRule>, MaintenanceSettings) {
         }),
         route: true,
         create_missing: true,
+        zone_maps: Vec::new(),
     };
     (vec![rule], MaintenanceSettings { enabled: false, ..Default::default() })
 }

@@ -14,16 +14,18 @@ use super::bound::Kind;
 use super::layout::{self, Piece};
 use super::tree::{self, Now, Tree};
 use super::work::{Means, Work};
-use super::{TableName, TableRule, Trouble, civil, halt, partition, unfit};
+use super::{TableName, TableRule, Trouble, civil, halt, partition, unfit, zones};
 use crate::observe::process::now_s;
 
 /// A row that PostgreSQL refused.
 pub struct Missing {
     /// As clients name it.
     pub database: String,
+    /// The table, or the partition whose check refuses the row.
     pub table: TableName,
     /// Of the key, as PostgreSQL writes it. It is a value of a row: it stays here.
-    pub value: String,
+    /// `Err`: the check.
+    pub value: Result<String, String>,
     /// Told, or dropped, when nothing more will be done.
     pub done: oneshot::Sender<()>,
 }
@@ -63,24 +65,52 @@ struct Gap {
 /// Does what can be done, and says so.
 pub(super) async fn serve(means: Arc<dyn Means>, gaps: Rc<Gaps>, missing: Missing) {
     let Missing { database, table, value, done } = missing;
-    if let Some(work) = allowed(&means, database, &table, &value) {
-        let key = (work.database.clone(), table);
+    let work = match &value {
+        Ok(value) => allowed(&means, database, &table, value),
+        Err(check) => owner(&means, database, &table).filter(|_| zones::is_own(check)),
+    };
+    if let Some(work) = work {
+        let key = (work.database.clone(), work.rule.table.clone());
         let gap = gaps.tables.borrow_mut().entry(key).or_default().clone();
         let _turn = gap.turn.lock().await;
-        if gap.failed.get().is_none_or(|failed| failed.elapsed() > PAUSE)
-            && let Err(error) = create(&work, &value).await
-        {
-            tracing::warn!(
-                database = work.database,
-                table = %work.rule.table,
-                kind = error.kind(),
-                "no partition was made for a row that lacks one: {error}"
-            );
-            gap.failed.set(Some(Instant::now()));
+        if gap.failed.get().is_none_or(|failed| failed.elapsed() > PAUSE) {
+            let outcome = match &value {
+                Ok(value) => create(&work, value).await,
+                Err(check) => give_up(&work, &table, check).await,
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(
+                    database = work.database,
+                    table = %work.rule.table,
+                    kind = error.kind(),
+                    "nothing was done for a row that its table refuses: {error}"
+                );
+                gap.failed.set(Some(Instant::now()));
+            }
         }
     }
     // Nobody may be waiting any more.
     let _ = done.send(());
+}
+
+/// The rule that has made a partition's checks: the one table of the database whose name its name begins with.
+fn owner(means: &Arc<dyn Means>, database: String, partition: &TableName) -> Option<Work> {
+    let (settings, rules) = means.rules();
+    let meant = |rule: &TableRule| {
+        rule.database.as_deref() == Some(database.as_str())
+            && rule.table.schema == partition.schema
+            && partition.name.starts_with(rule.table.name.as_str())
+            && !rule.zone_maps.is_empty()
+    };
+    let rule = rules.into_iter().filter(meant).max_by_key(|rule| rule.table.name.len())?;
+    let allowed = rule.create_missing && settings.enabled;
+    allowed.then(|| Work { means: means.clone(), settings, database, rule, job: None })
+}
+
+async fn give_up(work: &Work, partition: &TableName, check: &str) -> Result<(), Trouble> {
+    let actor = work.actor().await?;
+    let tree = held(work, &actor).await?;
+    zones::give_up(work, &actor, &tree, partition, check).await
 }
 
 /// The rule of the table, if it allows this and the moment may be one that gets a partition. Asks no server.

@@ -21,10 +21,12 @@ pub mod period;
 pub mod request;
 pub mod settings;
 mod sql;
+pub mod suggest;
 mod tally;
 mod tree;
 mod upkeep;
 pub mod work;
+mod zones;
 
 use crate::probe::ProbeError;
 

@@ -138,6 +138,7 @@ pub(super) fn conversion(means: &Arc<dyn Means>, id: u64, request: &Request) -> 
             retention: None,
             route: true,
             create_missing: true,
+            zone_maps: Vec::new(),
         },
     };
     Ok(Work { means: means.clone(), settings, database, rule, job: Some(id) })

@@ -99,6 +99,8 @@ pub struct TableRule {
     pub route: bool,
     /// A row that finds no partition gets one.
     pub create_missing: bool,
+    /// Columns of whole numbers that grow with the key: closed partitions get checks of which values they hold.
+    pub zone_maps: Vec<String>,
 }
 
 /// What happens to partitions that are wholly older.

@@ -7,7 +7,7 @@ use super::book::{Book, Entry};
 use super::layout::{self, Piece, Range};
 use super::tree::{self, Now, Tree};
 use super::work::Work;
-use super::{Trouble, archive, civil, convert, halt, partition, unfit};
+use super::{Trouble, archive, civil, convert, halt, partition, unfit, zones};
 use crate::observe::partitions::{Partition, TableView};
 use crate::observe::process::now_s;
 
@@ -46,10 +46,14 @@ pub(super) async fn table(work: &Work, dry_run: bool) -> Result<(), Trouble> {
         Ok(()) => retire(work, &actor, &tree, &outlook, dry_run).await,
         Err(_) => Ok(()),
     };
+    let zoned = match (&created, &retired) {
+        (Ok(()), Ok(())) => zones::keep(work, &actor, &tree, outlook.now, dry_run).await,
+        _ => Ok(()),
+    };
     if !dry_run {
         report(work, &actor, outlook.now).await?;
     }
-    created.and(retired)
+    created.and(retired).and(zoned)
 }
 
 async fn pending(work: &Work, actor: &Actor, tree: &Tree, dry_run: bool) -> Result<(), Trouble> {

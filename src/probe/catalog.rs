@@ -56,7 +56,8 @@ pub(super) struct Reading<'a> {
 }
 
 /// Parts that say nothing of what a statement reads or runs.
-const HARMLESS: [&str; 4] = ["statistics of columns", "keys and foreign keys", "indexes", "triggers"];
+const HARMLESS: [&str; 5] =
+    ["statistics of columns", "keys and foreign keys", "checks", "indexes", "triggers"];
 
 impl Reading<'_> {
     /// Asks for one part. One that is refused for good is missing, and a note says so; the rest is read all

@@ -3,13 +3,14 @@
 use super::ProbeError;
 use super::catalog::{Reading, get};
 use crate::catalog::{
-    Action, Attnum, ForeignKey, Index, IndexColumn, Key, Oid, PartitionOf, Partitioning, Policy, Strategy,
-    Timing, Trigger, TriggerState,
+    Action, Attnum, ForeignKey, Index, IndexColumn, Key, Oid, PartitionOf, Partitioning, Policy, Span,
+    Strategy, Timing, Trigger, TriggerState,
 };
 
 pub(super) async fn read(reading: &mut Reading<'_>) -> Result<(), ProbeError> {
     let oids = reading.oids();
     constraints(reading, &oids).await?;
+    spans(reading, &oids).await?;
     indexes(reading, &oids).await?;
     partitions(reading, &oids).await?;
     triggers(reading, &oids).await?;
@@ -42,6 +43,18 @@ async fn constraints(reading: &mut Reading<'_>, oids: &[Oid]) -> Result<(), Prob
             deferrable,
             validated: get(row, 9)?,
         });
+    }
+    Ok(())
+}
+
+const CHECKS: &str = "SELECT conrelid, conkey[1], pg_get_expr(conbin, conrelid) FROM pg_constraint \
+    WHERE contype = 'c' AND convalidated AND cardinality(conkey) = 1 AND conrelid = ANY($1::oid[]) ORDER BY oid";
+
+async fn spans(reading: &mut Reading<'_>, oids: &[Oid]) -> Result<(), ProbeError> {
+    for row in &reading.part("checks", CHECKS, &[&oids]).await? {
+        let (column, check): (Attnum, &str) = (get(row, 1)?, get(row, 2)?);
+        let span = Span::read(column, check);
+        reading.table(get(row, 0)?).into_iter().for_each(|table| table.spans.extend(span));
     }
     Ok(())
 }

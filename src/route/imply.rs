@@ -53,14 +53,20 @@ pub type Said = Vec<Span>;
 
 impl Terms<'_> {
     pub(super) fn is_key(&self, node: Node, key: &Key<'_>) -> bool {
+        let bare = matches!(node, Node::Column { qualifier: None, .. });
+        self.is_column(node, key, &key.table.column) && (key.bare || !bare)
+    }
+
+    /// A column of the key's table, if a name without a qualifier means none of another.
+    pub(super) fn is_column(&self, node: Node, key: &Key<'_>, column: &str) -> bool {
         let Node::Column { schema, qualifier, name } = node else {
             return false;
         };
-        if !name.is_name(self.text, &key.table.column) {
+        if !name.is_name(self.text, column) {
             return false;
         }
         match (qualifier, key.source.alias) {
-            (None, _) => key.bare,
+            (None, _) => true,
             (Some(qualifier), Some(alias)) => schema.is_none() && self.is_same_name(qualifier, alias),
             (Some(qualifier), None) => {
                 qualifier.is_name(self.text, &key.table.name)

@@ -4,7 +4,8 @@
 //! clock come in, splices and bounds go out. What is in doubt stays unchanged.
 //!
 //! From the outside in: `narrow` and `prepared` add the bounds, for the simple and the extended protocol; `imply`
-//! reads conditions; `reach` bounds a page by the partitions in which it probably lies; `invert` goes from an expression back to its key, `fold` works out constants; `zone`,
+//! reads conditions; `reach` bounds a page by the partitions in which it probably lies, `around` leaves out
+//! partitions whose checks exclude what is looked for; `invert` goes from an expression back to its key, `fold` works out constants; `zone`,
 //! `calendar`, `literal` and `range` are what they reckon with. `table` knows which tables are routed.
 //!
 //! Why the bounds hold: each expression is taken for a range in which its value surely lies, and each step back to
@@ -13,6 +14,7 @@
 
 #[cfg(test)]
 mod any_tests;
+mod around;
 pub mod calendar;
 mod fold;
 mod imply;

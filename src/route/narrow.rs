@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::around::Around;
 use super::calendar::{self, Micros, SECOND, Unit};
 use super::fold::Terms;
 use super::imply::{Implied, Key, Said};
@@ -63,6 +64,22 @@ pub(super) struct Addition<'a> {
     pub table: &'a Routed,
     /// One end is there for a page of so many rows, and nothing implies it.
     pub page_rows: Option<u64>,
+    /// In place of both ends: everything but some partitions.
+    pub around: Option<Around>,
+}
+
+impl Addition<'_> {
+    /// The end of one part; the first is the range itself.
+    pub fn end(&self, upper: bool, part: u8) -> Micros {
+        match (self.around, part, upper) {
+            (Some(around), 1, _) => around.below,
+            (Some(around), 2, false) => around.from,
+            (Some(around), 2, true) => around.to,
+            (Some(around), 3, _) => around.above,
+            (_, _, true) => self.range.hi,
+            (_, _, false) => self.range.lo,
+        }
+    }
 }
 
 impl Router {
@@ -71,9 +88,8 @@ impl Router {
         work.page_rows = None;
         let additions = self.simple(text, moment, work)?;
         let page_rows = additions.iter().find_map(|addition| addition.page_rows);
-        let splices = splices(text, &additions, |addition, upper, out| {
-            let end = if upper { addition.range.hi } else { addition.range.lo };
-            literal(addition.kind, end, upper, out);
+        let splices = splices(text, &additions, |addition, upper, part, out| {
+            literal(addition.kind, addition.end(upper, part), upper, out);
         });
         work.page_rows = page_rows;
         (!splices.is_empty()).then_some(splices)
@@ -96,7 +112,7 @@ impl Router {
             addition.lo &= is_writable(addition.range.lo);
             addition.hi &= is_writable(addition.range.hi);
         }
-        additions.retain(|addition| addition.lo || addition.hi);
+        additions.retain(|addition| addition.lo || addition.hi || addition.around.is_some());
         Some(additions)
     }
 
@@ -121,6 +137,7 @@ impl Router {
             } else {
                 in_group(terms, at, clauses, &keys, &mut found);
             }
+            self.around(terms, at, &keys, &mut found);
             self.reach(terms, at, &keys, &mut found);
         }
         (!found.is_empty()).then_some(found)
@@ -186,6 +203,7 @@ fn in_group<'a>(
             said,
             table: key.table,
             page_rows: None,
+            around: None,
         });
     }
 }
@@ -245,11 +263,11 @@ fn in_list(terms: &Terms<'_>, list: List, one: &Key<'_>, other: &Key<'_>) -> Opt
 /// Two bounds with a qualified column have about so many bytes.
 const BOUNDS: usize = 128;
 
-/// The splices for these ranges; `write` writes one end, the upper one if asked.
+/// The splices for these ranges; `write` writes one end of a part, the upper one if asked.
 pub(super) fn splices(
     text: &str,
     additions: &[Addition<'_>],
-    mut write: impl FnMut(&Addition<'_>, bool, &mut String),
+    mut write: impl FnMut(&Addition<'_>, bool, u8, &mut String),
 ) -> Vec<Splice> {
     let mut splices: Vec<Splice> = Vec::new();
     let mut done: Vec<Span> = Vec::new();
@@ -266,11 +284,16 @@ pub(super) fn splices(
         }
         let mut joint = if clause.missing { " WHERE " } else { " AND " };
         for addition in additions.iter().filter(|other| other.clause.span == clause.span) {
+            if let Some(around) = addition.around {
+                said.push_str(joint);
+                write_around(text, addition, around, &mut write, &mut said);
+                joint = " AND ";
+            }
             for (upper, wanted) in [(false, addition.lo), (true, addition.hi)] {
                 if wanted {
                     said.push_str(joint);
                     said.push_str(addition.column.of(text));
-                    write(addition, upper, &mut said);
+                    write(addition, upper, 0, &mut said);
                     joint = " AND ";
                 }
             }
@@ -279,6 +302,34 @@ pub(super) fn splices(
     }
     splices.sort_by_key(|splice| splice.at);
     splices
+}
+
+/// `(key <= … OR key >= … AND key <= … OR key >= …)`, without parts that hold nothing.
+fn write_around(
+    text: &str,
+    addition: &Addition<'_>,
+    around: Around,
+    write: &mut impl FnMut(&Addition<'_>, bool, u8, &mut String),
+    said: &mut String,
+) {
+    let prefix = around.prefix.map_or(String::new(), |prefix| format!("{}.", prefix.of(text)));
+    let name = format!("{prefix}\"{}\"", addition.table.column);
+    let parts: [(bool, u8, &[bool]); 3] = [
+        (around.below != Micros::MIN, 1, &[true]),
+        (around.from <= around.to, 2, &[false, true]),
+        (around.above != Micros::MAX, 3, &[false]),
+    ];
+    let mut joint = "(";
+    for (_, part, ends) in parts.into_iter().filter(|(holds, ..)| *holds) {
+        for &upper in ends {
+            said.push_str(joint);
+            said.push_str(&name);
+            write(addition, upper, part, said);
+            joint = " AND ";
+        }
+        joint = " OR ";
+    }
+    said.push(')');
 }
 
 /// ` >= '2024-03-01 00:00:00+00'::timestamptz`: means the same under every DateStyle and TimeZone. Rounded outwards

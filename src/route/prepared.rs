@@ -39,6 +39,8 @@ struct Side {
     /// Where the clause ends, which tells clauses of one scope apart.
     place: u32,
     upper: bool,
+    /// Which part of what lies around some partitions; 0: of the range.
+    part: u8,
     kind: Kind,
 }
 
@@ -95,8 +97,8 @@ impl Router {
         let additions = self.additions(&Terms { text, filter: &filter, values, moment })?;
         let own = usize::from(filter.parameters).max(types.len());
         let mut sides = Vec::new();
-        let splices = splices(text, &additions, |addition, upper, out| {
-            sides.push(side(addition, upper));
+        let splices = splices(text, &additions, |addition, upper, part, out| {
+            sides.push(side(addition, upper, part));
             let (op, name) = (if upper { "<=" } else { ">=" }, type_name(addition.kind));
             out.push_str(&format!(" {op} ${}::{name}", own + sides.len()));
         });
@@ -171,11 +173,10 @@ impl Side {
                 == (self.scope, self.source, self.place)
         };
         let none = if self.upper { Micros::MAX } else { Micros::MIN };
-        let at = additions.iter().find(same).map_or(none, |addition| match self.upper {
-            true => addition.range.hi,
-            false => addition.range.lo,
-        });
+        let at = additions.iter().find(same).map_or(none, |addition| addition.end(self.upper, self.part));
         let at = match (is_writable(at), self.kind, self.upper) {
+            // A part that holds nothing has its ends the wrong way round.
+            (false, ..) if self.part > 0 => at,
             (false, ..) => none,
             (true, Kind::Date, false) => Unit::Day.ceiling(at),
             (true, Kind::Date, true) => Unit::Day.floor(at),
@@ -185,12 +186,13 @@ impl Side {
     }
 }
 
-fn side(addition: &Addition<'_>, upper: bool) -> Side {
+fn side(addition: &Addition<'_>, upper: bool, part: u8) -> Side {
     Side {
         scope: addition.scope,
         source: addition.source,
         place: addition.clause.span.end,
         upper,
+        part,
         kind: addition.kind,
     }
 }

@@ -54,6 +54,9 @@ impl Router {
             (addition.scope, addition.source, addition.clause.span) == (at, *source, place.span)
         };
         if let Some(addition) = found.iter_mut().find(same) {
+            if addition.around.is_some() {
+                return;
+            }
             addition.range = addition.range.and(range);
             addition.lo |= range.has_lo();
             addition.hi |= range.has_hi();
@@ -73,6 +76,7 @@ impl Router {
             said: vec![page.span],
             table: key.table,
             page_rows: Some(rows),
+            around: None,
         });
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::around::Held;
 use super::calendar::{self, Micros, SECOND};
 use super::range::Range;
 use super::zone::Zone;
@@ -23,6 +24,8 @@ pub struct Routed {
     /// From where to where each partition goes, in order; the end is not included. Empty: they are not known. No
     /// bound depends on it, only how much a page leaves out.
     pub(super) pieces: Vec<(Micros, Micros)>,
+    /// Of columns that grow with the key: which of their values closed partitions may hold.
+    pub(super) held: Vec<(String, Vec<Held>)>,
     /// The key may be NULL, and a partition has room for such rows.
     pub(super) holds_nulls: bool,
     /// No other relation of the database has this name.
@@ -208,7 +211,7 @@ fn routed(catalog: &Catalog, table: &Table) -> Option<Routed> {
         pieces.clear();
     }
     let in_path = catalog.table(&catalog.facts.search_path, None, &table.name);
-    Some(Routed {
+    let mut routed = Routed {
         schema: table.schema.clone(),
         name: table.name.clone(),
         column: column.name.clone(),
@@ -218,7 +221,23 @@ fn routed(catalog: &Catalog, table: &Table) -> Option<Routed> {
         pieces,
         sole: catalog.tables.iter().filter(|other| other.name == table.name).count() == 1,
         in_path: in_path.is_some_and(|found| found.oid == table.oid),
-    })
+        held: Vec::new(),
+    };
+    for column in table.columns.iter().filter(|column| [20, 21, 23].contains(&column.type_oid)) {
+        let held = |child: &Table| {
+            let own = child.column(&column.name)?.number;
+            let span = child.spans.iter().find(|span| span.column == own)?;
+            let piece = piece(&child.partition_of.as_ref()?.bound)?;
+            // Nobody checks what a foreign server holds.
+            let checked = matches!(child.kind, TableKind::Table | TableKind::Partitioned);
+            checked.then_some(Held { piece, least: span.least, most: span.most })
+        };
+        // A name with a quote in it would have to be written with two.
+        if !routed.column.contains('"') {
+            routed.hold(&column.name, catalog.children_of(table.oid).filter_map(held).collect());
+        }
+    }
+    Some(routed)
 }
 
 /// `FOR VALUES FROM ('2024-03-01 00:00:00+00') TO ('2024-04-01 00:00:00+00')`, of several columns the first.

@@ -15,9 +15,12 @@ use crate::wire::server::{error_field, sqlstate};
 pub struct Lack {
     pub schema: String,
     pub table: String,
-    /// The row's key, as PostgreSQL writes it.
-    pub value: String,
+    /// The row's key, as PostgreSQL writes it. `None`: there is a partition, and this check of it refuses the row.
+    pub value: Result<String, String>,
 }
+
+/// Checks that pgweir makes on partitions, and may take away, begin so.
+const CHECK: &str = "pgweir_zone_";
 
 /// No key of a time is longer.
 const VALUE_MAX: usize = 64;
@@ -101,11 +104,17 @@ fn without_parse(group: &[u8]) -> Vec<u8> {
 /// `None`: another error, or one whose row is not told.
 fn lack(error: &[u8]) -> Option<Lack> {
     let field = |name| error_field(error, name).and_then(|field| str::from_utf8(field).ok());
-    (sqlstate(error) == *b"23514" && field(b'R') == Some("ExecFindPartition")).then_some(())?;
-    // Only the words around `(key) = (value)` are translated.
-    let (_, value) = field(b'D')?.rsplit_once(") = (")?;
-    let (value, _) = value.rsplit_once(')')?;
-    let value = (value.len() <= VALUE_MAX).then(|| value.to_owned())?;
+    (sqlstate(error) == *b"23514").then_some(())?;
+    let value = match (field(b'R')?, field(b'n')) {
+        ("ExecFindPartition", _) => {
+            // Only the words around `(key) = (value)` are translated.
+            let (_, value) = field(b'D')?.rsplit_once(") = (")?;
+            let (value, _) = value.rsplit_once(')')?;
+            Ok((value.len() <= VALUE_MAX).then(|| value.to_owned())?)
+        }
+        ("ExecConstraints", Some(check)) if check.starts_with(CHECK) => Err(check.to_owned()),
+        _ => return None,
+    };
     Some(Lack { schema: field(b's')?.to_owned(), table: field(b't')?.to_owned(), value })
 }
 
@@ -121,8 +130,8 @@ mod tests {
         let detail = "Partition key of the failing row contains (at) = (2027-01-01 00:00:00+00).";
         let found = lack(&error("23514", detail)).unwrap();
         assert_eq!(
-            (&*found.schema, &*found.table, &*found.value),
-            ("public", "events", "2027-01-01 00:00:00+00")
+            (&*found.schema, &*found.table, found.value.as_deref()),
+            ("public", "events", Ok("2027-01-01 00:00:00+00"))
         );
         assert_eq!(lack(&error("23505", detail)), None);
         assert_eq!(lack(&error("23514", "nothing")), None);

@@ -2,12 +2,14 @@
 
 mod archive;
 mod convert;
+mod drivers;
 mod held;
 mod measure;
 mod missing;
 mod seen;
 mod upkeep;
 mod writers;
+mod zones;
 
 use std::process::Command;
 

@@ -1,5 +1,6 @@
 //! Statements on partitioned tables, narrowed, against a real PostgreSQL.
 
+mod around;
 mod dice;
 mod judge;
 mod pruning;

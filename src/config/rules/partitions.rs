@@ -73,6 +73,10 @@ pub struct PartitionedTable {
     /// Whether a row of a sane time that finds no partition gets one, and is sent again.
     #[serde(default = "on")]
     pub create_missing: Switch,
+    /// Columns of whole numbers that grow with the key, such as an id: closed partitions get checks of which values
+    /// they hold, and look-ups by the column leave the others out.
+    #[serde(default)]
+    pub zone_maps: Vec<String>,
 }
 
 /// Three periods ahead: a month of silence does no harm to a monthly table, nor a weekend to a daily one.
@@ -257,6 +261,7 @@ fn rule(context: &mut Context<'_>, at: usize, entry: &PartitionedTable) -> Table
         retention,
         route: entry.route == Switch::On,
         create_missing: entry.create_missing == Switch::On,
+        zone_maps: entry.zone_maps.clone(),
     }
 }
 

@@ -149,7 +149,7 @@ fn tables_become_what_maintenance_obeys() {
     let rules = good(
         "partitions:\n  - {table: public.emissions_data, column: recorded_at, interval: month, premake: 3, \
          time_zone: UTC, retention: {keep: 36 months, archive: {schema: archive}}}\n  \
-         - {table: log, column: id, interval: 2 weeks, format: uuidv7, route: off, create_missing: off, database: app, user: me, \
+         - {table: log, column: id, interval: 2 weeks, format: uuidv7, route: off, create_missing: off, zone_maps: [n], database: app, user: me, \
          retention: {keep: 1 year, archive: {parquet: {path: cold}}}}\nmaintenance: {every: 5s}\n",
     );
     let [first, second] = &rules.partitions[..] else { panic!("two") };

@@ -122,6 +122,7 @@ pub(super) async fn newest(
         retention: None,
         route: true,
         create_missing: true,
+        zone_maps: Vec::new(),
     };
     Ok(Some(Conversion {
         id: get(row, 0)?,

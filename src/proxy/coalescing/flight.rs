@@ -90,16 +90,7 @@ async fn fly(lines: Rc<Lines>, line: Rc<Line>, worker: Rc<Worker>, pool: Rc<Pool
         match flown {
             Ok(true) => {
                 if !compares {
-                    line.note_time(server_us);
-                    if plan.is_slow(hold.boarded.batch.len(), server_us, line.site.alone_us()) {
-                        tracing::info!(
-                            shape = &*line.site.shape.text,
-                            "look-ups are no faster together than alone"
-                        );
-                        let why = "asking for them together took longer than one by one";
-                        lines.tell(&line.site.shape, None, Some(why.to_owned()));
-                        line.close(worker.clock.us() + SLOW_US);
-                    }
+                    judge_time(&lines, &line, &plan, (hold.boarded.batch.len(), server_us), &worker);
                 }
                 line.site.counts.batch(hold.boarded.members.len() as u64);
                 hold.distribute(&plan, &line, departed_us, server_us);
@@ -123,6 +114,17 @@ async fn fly(lines: Rc<Lines>, line: Rc<Line>, worker: Rc<Worker>, pool: Rc<Pool
     line.note_end();
     if let Some(lease) = lease {
         lease.give_back();
+    }
+}
+
+/// A flight with so many keys took so long: if that is no gain again and again, their look-ups go alone for a while.
+fn judge_time(lines: &Lines, line: &Line, plan: &Plan, (keys, server_us): (usize, u64), worker: &Worker) {
+    line.note_time(server_us);
+    if plan.is_slow(keys, server_us, line.site.alone_us()) {
+        tracing::info!(shape = &*line.site.shape.text, "look-ups are no faster together than alone");
+        let why = "asking for them together took longer than one by one";
+        lines.tell(&line.site.shape, None, Some(why.to_owned()));
+        line.close(worker.clock.us() + SLOW_US);
     }
 }
 

@@ -116,6 +116,20 @@ fn what_is_past_its_time_goes_to_a_schema_and_comes_back() {
     assert!(statements.iter().any(|statement| statement.contains("SET SCHEMA \"cold\"")), "{statements:?}");
 }
 
+/// Needs a Python with duckdb, named by PGWEIR_PYTHON; without one it is left out.
+fn opens_in_duckdb(file: &std::path::Path, rows: &serde_json::Value) {
+    let Ok(python) = std::env::var("PGWEIR_PYTHON") else {
+        println!("left out: PGWEIR_PYTHON names no Python with duckdb");
+        return;
+    };
+    let script = "import duckdb, sys; \
+        [(n, a)] = duckdb.sql(f'''select count(*), min(\"at\") from '{sys.argv[1]}' ''').fetchall(); print(n, a.year)";
+    let output = Command::new(python).args(["-c", script]).arg(file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.trim(), format!("{rows} 2020"));
+}
+
 #[test]
 fn parquet_files_hold_every_type_and_come_back_equal() {
     let database = TestDatabase::new("to_parquet");
@@ -139,6 +153,7 @@ fn parquet_files_hold_every_type_and_come_back_equal() {
     // Columns that hold infinity or BC have gone as text.
     assert_eq!([form("at"), form("till"), form("day")], ["timestamp_tz", "text", "text"]);
     assert!(manifest["columns"].as_array().unwrap().iter().all(|column| column["name"] != "up"));
+    opens_in_duckdb(&inner.join("log_2020_01.parquet"), &manifest["rows"]);
     for name in ["log_2020_01", "log_2020_02", "log_2020_03"] {
         done(&weir, &["restore", "log", name]);
     }

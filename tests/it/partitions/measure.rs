@@ -64,6 +64,60 @@ fn a_conversion() {
     println!("{writes} writes, none lost or doubled");
 }
 
+/// Alternating runs of each query; printed are medians.
+const RUNS: usize = 5;
+
+#[test]
+#[ignore = "takes minutes, and means something on a quiet machine only"]
+fn queries() {
+    let database = TestDatabase::new("measure_queries");
+    fill(&database);
+    run(
+        &database,
+        &[
+            // As it is without an index on the time, and with one.
+            "CREATE TABLE plain (LIKE t INCLUDING DEFAULTS, PRIMARY KEY (id))",
+            "INSERT INTO plain SELECT * FROM t ORDER BY id",
+            "CREATE TABLE indexed (LIKE t INCLUDING DEFAULTS, PRIMARY KEY (id))",
+            "INSERT INTO indexed SELECT * FROM t ORDER BY id",
+            "CREATE INDEX ON indexed (at)",
+        ],
+    );
+    let weir = start(&database, &[]);
+    done(&weir, &["convert", "t", "--column", "at", "--interval", "month"]);
+    done(&weir, &["finish", "t"]);
+    crate::cluster::batch(
+        &database.url(),
+        &["VACUUM ANALYZE t", "VACUUM ANALYZE plain", "VACUUM ANALYZE indexed"],
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(crate::cluster::connect(&weir.url(&database.name)));
+    for (what, condition) in [
+        ("a month", "at >= '2023-05-01 00:00+00' AND at < '2023-06-01 00:00+00'"),
+        ("a month, by date_trunc", "date_trunc('month', at) = '2023-05-01'"),
+        ("the most recent day", "at >= '2025-11-23 00:00+00'"),
+    ] {
+        let mut took = [const { Vec::new() }; 3];
+        for _ in 0..RUNS {
+            for (table, took) in ["plain", "indexed", "t"].iter().zip(&mut took) {
+                let query =
+                    format!("SELECT site, count(*), avg(value) FROM {table} WHERE {condition} GROUP BY site");
+                let begun = Instant::now();
+                runtime.block_on(client.simple_query(&query)).unwrap();
+                took.push(begun.elapsed());
+            }
+        }
+        let [plain, indexed, parted] = took.map(|mut took| {
+            took.sort_unstable();
+            took[RUNS / 2]
+        });
+        let less = 100.0 * (1.0 - parted.as_secs_f64() / plain.as_secs_f64());
+        println!(
+            "{what}: plain {plain:?}, with an index {indexed:?}, partitioned {parted:?} (-{less:.1} % against plain)"
+        );
+    }
+}
+
 #[test]
 #[ignore = "takes minutes, and means something on a quiet machine only"]
 fn an_archive() {
