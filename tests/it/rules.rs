@@ -178,7 +178,7 @@ fn the_ledger_continues_after_a_restart() {
     weir.signal(libc::SIGTERM);
     assert!(weir.ended().success());
     let text = std::fs::read_to_string(&kept).unwrap();
-    assert!(text.starts_with("{\"pgweir_state\":2}\n") && text.contains("\"kind\":\"finding\""), "{text}");
+    assert!(text.starts_with("{\"pgweir_state\":3}\n") && text.contains("\"kind\":\"finding\""), "{text}");
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
 
