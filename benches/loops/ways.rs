@@ -36,7 +36,7 @@ pub struct Started {
 
 enum What {
     PgBouncer(Child),
-    Pgweir(Running),
+    Pgweir(Box<Running>),
 }
 
 impl Way {
@@ -63,7 +63,7 @@ impl Way {
         let rules = format!("coalesce: {{default: {{level: {}}}}}\n", self.level);
         std::fs::write(folder.path().join("rules/coalesce.yaml"), rules).unwrap();
         let running = proxy::start(config::load(&file).unwrap()).unwrap();
-        Started { port: running.listen.port(), what: What::Pgweir(running), _folder: folder }
+        Started { port: running.listen.port(), what: What::Pgweir(Box::new(running)), _folder: folder }
     }
 
     fn pgbouncer(&self, folder: tempfile::TempDir) -> Option<Started> {
