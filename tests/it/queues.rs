@@ -211,7 +211,7 @@ fn out_of_file_descriptors_old_clients_go_on() {
         // SAFETY: setrlimit is safe to call between fork and exec, and the limit is a plain value.
         unsafe {
             command.pre_exec(|| {
-                let limit = libc::rlimit { rlim_cur: 80, rlim_max: 80 };
+                let limit = libc::rlimit { rlim_cur: 90, rlim_max: 90 };
                 match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
                     0 => Ok(()),
                     _ => Err(std::io::Error::last_os_error()),
