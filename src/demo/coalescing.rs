@@ -21,6 +21,9 @@ const DELAY: Duration = Duration::from_millis(1);
 /// Rows of a page; each asks for three more.
 const ROWS: usize = 50;
 
+/// For a catalog that is read.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Pages, each of other rows.
 const VISITS: usize = 6;
 
@@ -97,6 +100,7 @@ async fn visit_all(upstream: &Upstream, running: &Running, watcher: &Client) -> 
     config = at(config, running);
     let (client, connection) = config.connect(NoTls).await.map_err(|error| explain(&error))?;
     tokio::spawn(connection);
+    wait_for_catalog(&client, running, &upstream.database).await?;
     let mut visits = Vec::new();
     for number in 0..VISITS {
         let before = executed(watcher).await;
@@ -107,6 +111,19 @@ async fn visit_all(upstream: &Upstream, running: &Running, watcher: &Client) -> 
         visits.push(Visit { answers, took, executed });
     }
     Ok(visits)
+}
+
+/// pgweir reads it soon after the first statement; a page before that teaches it nothing.
+async fn wait_for_catalog(client: &Client, running: &Running, database: &str) -> Result<(), String> {
+    let begun = Instant::now();
+    while !running.has_read(database) {
+        if begun.elapsed() > PATIENCE {
+            return Err("pgweir did not read the catalog; please tell its authors".to_owned());
+        }
+        client.simple_query("SELECT 1").await.map_err(|error| explain(&error))?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// The same user and database, through pgweir.

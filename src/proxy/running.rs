@@ -194,6 +194,11 @@ impl Running {
         self.hub.registry.findings.list()
     }
 
+    /// The catalog of a database has been read.
+    pub fn has_read(&self, database: &str) -> bool {
+        self.hub.registry.catalogs.catalog(database).is_some()
+    }
+
     /// Statements that were sent with bounds for a partitioned table, so far.
     pub fn narrowed(&self) -> u64 {
         self.hub.registry.pools().iter().map(|pool| pool.narrowed.get()).sum()
