@@ -278,6 +278,9 @@ fn the_files_in_deploy_name_only_metrics_that_exist() {
         (known.catalog, known.error) = (Some(Arc::default()), Some(trouble));
     });
     registry.findings.note(Met { class: "counted", ..Met::default() });
+    registry.partitions.update("app", "public.log", |view| {
+        (view.covered_s, view.error_kind) = (Some(1.0), Some("lost"));
+    });
     let emitted: BTreeSet<String> = parse(&render(&registry)).into_iter().map(|sample| sample.name).collect();
     for (file, at_least) in [("grafana-dashboard.json", 20), ("alerts.yml", 8), ("prometheus.yml", 0)] {
         let named = names_in(file);
