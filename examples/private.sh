@@ -1,7 +1,7 @@
-# What the stories share: a private PostgreSQL in a temporary folder, as another user if we are root, and an
-# end that removes it. Sourced by each run.sh with: here (its folder), pgweir, port. PORT and the next two
-# ports must be free. Leaves the server running on $port, and $work as the working folder; start_pgweir puts
-# pgweir in front of it, on $pool_port.
+# What the stories, and benches/crowd, share: a private PostgreSQL in a temporary folder, as another user if we are root, and an
+# end that removes it. Sourced by each run.sh with: here (its folder), pgweir, port; connections if the server
+# takes others than 100. PORT and the next two ports must be free. Leaves the server running on $port, and $work as
+# the working folder; start_pgweir puts pgweir in front of it, on $pool_port.
 # shellcheck shell=sh
 pool_port=$((port + 1))
 admin_port=$((port + 2))
@@ -35,7 +35,7 @@ echo "secret" >"$work/password"
 [ -z "$as" ] || chown postgres "$work/password"
 $as initdb -D "$work/data" -U app --pwfile="$work/password" --auth=scram-sha-256 >/dev/null
 $as pg_ctl -D "$work/data" -w -l "$work/log" \
-    -o "-p $port -k $work -c listen_addresses=127.0.0.1 -c max_connections=100" start >/dev/null
+    -o "-p $port -k $work -c listen_addresses=127.0.0.1 -c max_connections=${connections:-100}" start >/dev/null
 export PGUSER=app PGPASSWORD=secret PGHOST=127.0.0.1 PGDATABASE=postgres
 
 start_pgweir() {

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::Instant;
 
-use pgweir::advise::AdviseSettings;
 use pgweir::demo::cluster::Cluster;
 use pgweir::maintain::index::gather::{Shape, from_sql};
 use tokio_postgres::Client;
@@ -32,14 +31,7 @@ pub fn run(cluster: &Cluster, folder: &Path) {
         "budget MB", "relative", "goal", "indexes", "HypoPG MB", "candidates", "questions", "seconds"
     );
     for (budget, goal) in GOALS {
-        let settings = AdviseSettings {
-            budget_bytes: budget << 20,
-            min_gain_percent: 1,
-            min_share_percent: 0,
-            max_per_table: 20,
-            planner_sizes: true,
-            ..AdviseSettings::default()
-        };
+        let settings = crate::settings(budget);
         let shapes: Vec<Shape> = queries.iter().flat_map(|sql| shapes(sql)).collect();
         let begun = Instant::now();
         let outcome = advise(&runtime, cluster, "job", shapes, &settings);

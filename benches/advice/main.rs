@@ -12,7 +12,20 @@ mod proved;
 mod saas;
 mod tpch;
 
+use pgweir::advise::AdviseSettings;
 use pgweir::demo::cluster::{Cluster, ClusterOptions};
+
+/// As other advisers were measured: a budget in MB, HypoPG's own sizes, no bound but the budget.
+fn settings(budget: u64) -> AdviseSettings {
+    AdviseSettings {
+        budget_bytes: budget << 20,
+        min_gain_percent: 1,
+        min_share_percent: 0,
+        max_per_table: 20,
+        planner_sizes: true,
+        ..AdviseSettings::default()
+    }
+}
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();

@@ -7,7 +7,6 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use pgweir::advise::AdviseSettings;
 use pgweir::demo::cluster::Cluster;
 use pgweir::maintain::index::gather::{Shape, from_sql};
 use tokio_postgres::Client;
@@ -51,14 +50,7 @@ pub fn run(cluster: &Cluster, scale: f64, execute: bool) {
     );
     let mut last = None;
     for (budget, goal) in GOALS {
-        let settings = AdviseSettings {
-            budget_bytes: budget << 20,
-            min_gain_percent: 1,
-            min_share_percent: 0,
-            max_per_table: 20,
-            planner_sizes: true,
-            ..AdviseSettings::default()
-        };
+        let settings = crate::settings(budget);
         let begun = Instant::now();
         let outcome = advise(&runtime, cluster, "tpch", shapes(&queries), &settings);
         let relative = outcome.advice.after_ms / outcome.advice.before_ms;

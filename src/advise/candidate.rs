@@ -7,7 +7,7 @@ use super::cover::{self, Covered};
 use super::index::{Index, Key, Method, full_name};
 use super::look::{Look, Part, Resolved};
 use super::rule::Rule;
-use super::{Workload, special};
+use super::{Workload, size, special};
 use crate::catalog::{Attnum, Oid, Table};
 
 #[derive(Debug, Clone)]
@@ -114,14 +114,8 @@ impl Maker<'_, '_> {
         if settings.ignore.iter().any(|pattern| matches(pattern, &name)) {
             return Some("the rules say to leave the table alone".to_owned());
         }
-        let parts = self.workload.catalog.children_of(table.oid);
-        let (mut bytes, mut rows) = (table.bytes, table.rows.unwrap_or_default());
-        if table.partitioning.is_some() {
-            (bytes, rows) = (0, 0.0);
-            for part in parts {
-                (bytes, rows) = (bytes + part.bytes, rows + part.rows.unwrap_or_default());
-            }
-        }
+        let catalog = self.workload.catalog;
+        let (bytes, rows) = (size::bytes(table, catalog), size::rows(table, catalog));
         if table.rows.is_none() && rows == 0.0 {
             return Some("the table was never analysed, so nothing is known of it: run ANALYZE".to_owned());
         }

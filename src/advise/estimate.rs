@@ -29,15 +29,15 @@ pub fn saving(
     let found = |selectivity: f64| DESCENT + rows * selectivity * (page_cost + ROW);
     if candidate.rule == Rule::ForeignKey {
         // The look at the children is not in the plan, but in the time that was measured.
-        let whole = table.bytes as f64 / 8192.0 + rows * 0.0125;
+        let whole = super::size::bytes(table, workload.catalog) as f64 / 8192.0 + rows * 0.0125;
         let after = found(candidate.unjudged.unwrap_or(1.0));
         return ((whole - after) / (plan.cost + whole)).clamp(0.0, 1.0);
     }
-    let children = |name: &str| workload.catalog.children_of(table.oid).any(|part| part.name == name);
+    let leaves = workload.catalog.leaves_of(table);
     let read: f64 = plan
         .nodes
         .iter()
-        .filter(|node| node.table == table.name || children(&node.table))
+        .filter(|node| leaves.iter().any(|leaf| leaf.name == node.table))
         .filter(|node| node.kind == "Seq Scan")
         .map(|node| node.cost)
         .sum();

@@ -72,10 +72,12 @@ fn width(column: Option<&Column>) -> f64 {
 
 /// Rows of a table with all its partitions.
 pub fn rows(table: &Table, catalog: &crate::catalog::Catalog) -> f64 {
-    match table.partitioning {
-        None => table.rows.unwrap_or_default(),
-        Some(_) => catalog.children_of(table.oid).map(|part| rows(part, catalog)).sum(),
-    }
+    catalog.leaves_of(table).iter().filter_map(|leaf| leaf.rows).sum()
+}
+
+/// Bytes of a table with all its partitions, without indexes.
+pub fn bytes(table: &Table, catalog: &crate::catalog::Catalog) -> u64 {
+    catalog.leaves_of(table).iter().map(|leaf| leaf.bytes).sum()
 }
 
 /// Seconds that building it takes, about: a scan and a sort at a million rows per second on one core.

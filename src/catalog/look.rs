@@ -96,6 +96,14 @@ impl Catalog {
         self.children.get(&table).into_iter().flatten().map(|&at| &self.tables[at])
     }
 
+    /// What holds a table's rows: its partitions, down to those that are not divided again; or itself.
+    pub fn leaves_of<'a>(&'a self, table: &'a Table) -> Vec<&'a Table> {
+        match table.partitioning {
+            None => vec![table],
+            Some(_) => self.children_of(table.oid).flat_map(|part| self.leaves_of(part)).collect(),
+        }
+    }
+
     /// The tables that a view reads in the end, through other views; for a table, itself. `None` when one of
     /// them is not known.
     pub fn base_tables(&self, oid: Oid) -> Option<Vec<&Table>> {

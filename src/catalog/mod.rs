@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 pub use code::{ArrayType, BODY_MAX, Expression, FunctionName, Hidden, Language};
-pub use span::Span;
+pub use span::{OWN_CHECK, Span};
 pub use types::{Type, TypeKind};
 
 /// Identifies a table, index or type within one database.

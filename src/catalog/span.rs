@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::Attnum;
 
+/// Checks that pgweir makes on partitions, and may take away, have names that begin so.
+pub const OWN_CHECK: &str = "pgweir_zone_";
+
 /// All values of a column lie between these, both included, or are NULL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Span {

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Table};
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::relay::Relay;
 use super::sample::explain;
 use super::settings;
+use super::timing::connect;
 use super::upstream::Upstream;
 use crate::coalesce::prefetch::level::Level;
 use crate::coalesce::settings::CoalesceSettings;
@@ -96,10 +97,8 @@ async fn visits(
 }
 
 async fn visit_all(upstream: &Upstream, running: &Running, watcher: &Client) -> Result<Vec<Visit>, String> {
-    let mut config = upstream.config("pgweir-demo-pages");
-    config = at(config, running);
-    let (client, connection) = config.connect(NoTls).await.map_err(|error| explain(&error))?;
-    tokio::spawn(connection);
+    let name = "pgweir-demo-pages";
+    let client = connect(&upstream.through(running.listen, name), name).await?;
     wait_for_catalog(&client, running, &upstream.database).await?;
     let mut visits = Vec::new();
     for number in 0..VISITS {
@@ -124,17 +123,6 @@ async fn wait_for_catalog(client: &Client, running: &Running, database: &str) ->
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
-}
-
-/// The same user and database, through pgweir.
-fn at(direct: Config, running: &Running) -> Config {
-    let mut config = Config::new();
-    config.host(running.listen.ip().to_string()).port(running.listen.port());
-    config.user(direct.get_user().unwrap_or_default());
-    config.password(direct.get_password().unwrap_or_default());
-    config.dbname(direct.get_dbname().unwrap_or_default());
-    config.application_name("pgweir-demo-pages");
-    config
 }
 
 async fn executed(watcher: &Client) -> Option<i64> {

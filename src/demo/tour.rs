@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_postgres::Config;
 
 use super::cluster::{Cluster, ClusterOptions};
 use super::command::Shell;
@@ -237,15 +236,7 @@ const POOLED: &str = "application_name NOT IN ('pgweir-demo-direct', 'pgweir pro
 fn ways(upstream: &Upstream, listen: SocketAddr) -> [Way; 2] {
     let direct =
         Way { config: upstream.config(DIRECT_NAME), counted: "application_name = 'pgweir-demo-direct'" };
-    let mut config: Config = Config::new();
-    config
-        .host(listen.ip().to_string())
-        .port(listen.port())
-        .user(&upstream.user)
-        .password(&upstream.password)
-        .dbname(&upstream.database)
-        .application_name(POOLED_NAME);
-    let pooled = Way { config, counted: POOLED };
+    let pooled = Way { config: upstream.through(listen, POOLED_NAME), counted: POOLED };
     [direct, pooled]
 }
 

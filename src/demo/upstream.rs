@@ -1,6 +1,8 @@
 //! The server behind the tour: a private cluster of its own, or a running one that was named. Either way it
 //! ends with a database for the sample and a role that owns it.
 
+use std::net::SocketAddr;
+
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -73,6 +75,12 @@ impl Upstream {
         })?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    /// The same through a pgweir that listens there.
+    pub fn through(&self, listen: SocketAddr, application_name: &str) -> Config {
+        let (host, port) = (listen.ip().to_string(), listen.port());
+        Upstream { host, port, ..self.clone() }.config(application_name)
     }
 
     /// For connections to the sample's database, straight to the server, without TLS.

@@ -8,12 +8,11 @@ use super::sql::{joined, name};
 use super::tree::{self, Leaf, Now, Tree};
 use super::work::Work;
 use super::{TableName, Trouble, halt, unfit};
+use crate::catalog::OWN_CHECK;
 
 /// Checks made in one look; the rest comes with the next, so that a table of 1,200 partitions does not keep
 /// everything else waiting.
 const CHECKS_MAX: usize = 100;
-
-const PREFIX: &str = "pgweir_zone_";
 
 /// Makes what lacks.
 pub(super) async fn keep(
@@ -64,7 +63,8 @@ async fn check(
     column: &str,
     dry_run: bool,
 ) -> Result<bool, Trouble> {
-    let constraint = joined("pgweir_zone", &format!("_{column}"));
+    // Its beginning has to stay; a column's name that is too long is cut.
+    let constraint = joined(&format!("{OWN_CHECK}{column}"), "");
     let drop = format!("ALTER TABLE {} DROP CONSTRAINT {}", leaf.table.sql(), name(&constraint));
     match actor.rows(STANDS, &[&leaf.oid, &constraint]).await?.first() {
         Some(row) if get::<bool>(row, 0)? => return Ok(false),
@@ -101,7 +101,7 @@ async fn check(
 
 /// Whether a check is one of these.
 pub(super) fn is_own(constraint: &str) -> bool {
-    constraint.starts_with(PREFIX)
+    constraint.starts_with(OWN_CHECK)
 }
 
 /// Takes a check away that refuses a row: the partition was not closed after all.

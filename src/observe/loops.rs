@@ -35,7 +35,8 @@ pub struct Kept {
 impl Kept {
     /// Tells it from the others.
     pub fn key(&self) -> String {
-        format!("{}/{}/{}", self.database, self.user, self.record.key())
+        // In quotes, as a name may hold anything.
+        format!("{:?}/{:?}/{}", self.database, self.user, self.record.key())
     }
 }
 
@@ -126,6 +127,12 @@ mod tests {
         let kept = loops.every();
         assert_eq!(kept.len(), 2);
         assert_ne!(kept[0].key(), kept[1].key());
+        let named = |database: &str, user: &str| Kept {
+            database: database.to_owned(),
+            user: user.to_owned(),
+            record: record("01", 7),
+        };
+        assert_ne!(named("a/b", "c").key(), named("a", "b/c").key());
         let later = Loops::default();
         let board = later.of("app", "me");
         board.put(vec![record("01", 1)]);

@@ -18,7 +18,7 @@ use crate::advise::{AdviseSettings, Suggestion};
 use crate::maintain::index::{self, Outcome, auto, gather};
 use crate::observe::ledger::Row;
 use crate::observe::process::now_s;
-use crate::probe::{Probe, ProbeError, Target};
+use crate::probe::{Probe, ProbeError};
 
 /// It may use a tenth of a core by itself: for each unit of work it rests nine.
 const REST: u32 = 9;
@@ -265,15 +265,7 @@ impl Adviser {
         rows: &[Row],
         settings: &AdviseSettings,
     ) -> Result<Outcome, ProbeError> {
-        let gone = || ProbeError::Unfit("the settings know the database no longer".to_owned());
-        let (place, tls) = live.database(database).ok_or_else(gone)?;
-        let target = Target {
-            database: place.database.clone().unwrap_or_else(|| database.to_owned()),
-            servers: place.servers.clone(),
-            login: whom::login(&self.hub, live, database, Some(user))?,
-            tls,
-            connect: place.pool.connect,
-        };
+        let target = live.target(database, whom::login(&self.hub, live, database, Some(user))?)?;
         // Pools belong to this thread's runtime.
         let _guard = self.runtime.enter();
         let probe = Probe::new(target, &live.settings.rules.probe)?;

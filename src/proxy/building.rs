@@ -214,14 +214,8 @@ fn work(hub: &Arc<Hub>, act: &Act, task: Task, audit: Arc<dyn Audit>) {
 
 /// Whom to ask, and as whom.
 pub(super) fn target(hub: &Hub, live: &Live, database: &str) -> Result<Target, String> {
-    let (place, tls) = live.database(database).ok_or("the settings know the database no longer")?;
-    Ok(Target {
-        database: place.database.clone().unwrap_or_else(|| database.to_owned()),
-        servers: place.servers.clone(),
-        login: whom::login(hub, live, database, None).map_err(|error| error.to_string())?,
-        tls,
-        connect: place.pool.connect,
-    })
+    let login = whom::login(hub, live, database, None);
+    login.and_then(|login| live.target(database, login)).map_err(|error| error.to_string())
 }
 
 /// Keeps an act up to date while it is under way.

@@ -23,6 +23,7 @@ use crate::observe::counters::Registry;
 use crate::pool::connector::Connector;
 use crate::pool::lend::Shared;
 use crate::pool::settings::DatabaseSettings;
+use crate::probe::{ProbeError, Target};
 use crate::tls::server::Acceptor;
 
 /// A letter to a worker.
@@ -78,6 +79,22 @@ impl Live {
         let key = if self.settings.databases.contains_key(name) { name } else { "*" };
         let settings = self.settings.databases.get(key)?.clone();
         Some((settings, self.connectors.get(key)?.clone()))
+    }
+
+    /// Where pgweir's own connections to a database go, with this login.
+    ///
+    /// # Errors
+    /// The settings do not know it, or no longer.
+    pub fn target(&self, database: &str, login: ServerLogin) -> Result<Target, ProbeError> {
+        let gone = || ProbeError::Unfit(format!("pgweir.yaml knows no database {database}"));
+        let (settings, tls) = self.database(database).ok_or_else(gone)?;
+        Ok(Target {
+            database: settings.database.clone().unwrap_or_else(|| database.to_owned()),
+            servers: settings.servers.clone(),
+            login,
+            tls,
+            connect: settings.pool.connect,
+        })
     }
 
     pub fn user(&self, name: &str) -> Option<&UserSettings> {

@@ -81,16 +81,7 @@ impl Means for Shop {
 
     fn target(&self, database: &str, user: Option<&str>) -> Result<Target, ProbeError> {
         let live = self.hub.live();
-        let gone = || ProbeError::Unfit(format!("pgweir.yaml knows no database {database}"));
-        let (settings, tls) = live.database(database).ok_or_else(gone)?;
-        let login = whom::login(&self.hub, &live, database, user)?;
-        Ok(Target {
-            database: settings.database.clone().unwrap_or_else(|| database.to_owned()),
-            servers: settings.servers.clone(),
-            login,
-            tls,
-            connect: settings.pool.connect,
-        })
+        live.target(database, whom::login(&self.hub, &live, database, user)?)
     }
 
     fn only_database(&self) -> Option<String> {

@@ -20,7 +20,7 @@ use crate::observe::process::now_s;
 use crate::observe::state::Saved;
 use crate::probe::explain::Explain;
 use crate::probe::state::Place;
-use crate::probe::{IDLE_MAX, Probe, ProbeError, Target};
+use crate::probe::{IDLE_MAX, Probe, ProbeError};
 
 /// How often it looks whether there is anything to do.
 const TICK: Duration = Duration::from_secs(1);
@@ -264,15 +264,7 @@ impl Base {
         {
             return Ok(held.probe.clone());
         }
-        let gone = || ProbeError::Unfit("the settings know the database no longer".to_owned());
-        let (settings, tls) = live.database(&self.name).ok_or_else(gone)?;
-        let target = Target {
-            database: settings.database.clone().unwrap_or_else(|| self.name.clone()),
-            servers: settings.servers.clone(),
-            login: login.clone(),
-            tls,
-            connect: settings.pool.connect,
-        };
+        let target = live.target(&self.name, login.clone())?;
         let probe = Arc::new(Probe::new(target, &live.settings.rules.probe)?);
         *held = Some(Held { generation: live.generation, login, probe: probe.clone() });
         Ok(probe)

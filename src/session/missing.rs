@@ -5,6 +5,7 @@
 use super::exchange::Kind;
 use super::heal::Kept;
 use super::{Desk, Session};
+use crate::catalog::OWN_CHECK;
 use crate::sql::kind;
 use crate::wire;
 use crate::wire::client::tag;
@@ -18,9 +19,6 @@ pub struct Lack {
     /// The row's key, as PostgreSQL writes it. `None`: there is a partition, and this check of it refuses the row.
     pub value: Result<String, String>,
 }
-
-/// Checks that pgweir makes on partitions, and may take away, begin so.
-const CHECK: &str = "pgweir_zone_";
 
 /// No key of a time is longer.
 const VALUE_MAX: usize = 64;
@@ -112,7 +110,7 @@ fn lack(error: &[u8]) -> Option<Lack> {
             let (value, _) = value.rsplit_once(')')?;
             Ok((value.len() <= VALUE_MAX).then(|| value.to_owned())?)
         }
-        ("ExecConstraints", Some(check)) if check.starts_with(CHECK) => Err(check.to_owned()),
+        ("ExecConstraints", Some(check)) if check.starts_with(OWN_CHECK) => Err(check.to_owned()),
         _ => return None,
     };
     Some(Lack { schema: field(b's')?.to_owned(), table: field(b't')?.to_owned(), value })

@@ -30,6 +30,17 @@ pub fn shared() -> &'static Cluster {
     })
 }
 
+/// A cluster of a test's own that counts statements, prepared.
+pub fn counting() -> Cluster {
+    let settings = [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "top")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+    let cluster = Cluster::start(ClusterOptions { settings, ..Default::default() })
+        .unwrap_or_else(|e| panic!("the tests need a PostgreSQL: {e}"));
+    prepare(&cluster);
+    cluster
+}
+
 /// Makes the `app` role and the template that `TestDatabase` copies, on a cluster of the test's own.
 pub fn prepare(cluster: &Cluster) {
     batch(

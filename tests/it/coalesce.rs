@@ -1,9 +1,9 @@
 //! Look-ups of many clients at once, frame by frame as PostgreSQL answers each of them alone, in fewer queries. A
 //! crowd asks in one instant: pgweir is stopped while its clients write, and goes on when all have.
 
-use pgweir::demo::cluster::{Cluster, ClusterOptions};
+use pgweir::demo::cluster::Cluster;
 
-use crate::cluster::{ask, batch, prepare};
+use crate::cluster::{ask, batch, counting};
 use crate::frames::{frame, show};
 use crate::raw::{Raw, Startup};
 use crate::support::{Weir, settings, until, wait_for};
@@ -29,13 +29,7 @@ struct House {
 
 impl House {
     fn new(pool: &str) -> House {
-        let settings_ =
-            [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "top")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec();
-        let cluster = Cluster::start(ClusterOptions { settings: settings_, ..Default::default() })
-            .unwrap_or_else(|e| panic!("the tests need a PostgreSQL: {e}"));
-        prepare(&cluster);
+        let cluster = counting();
         batch(&cluster.url(DATABASE), &SCHEMA);
         let text = settings(DATABASE, cluster.port(), pool, "").replace("workers: 2", "workers: 1");
         House { cluster, weir: Weir::start(&text) }

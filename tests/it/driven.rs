@@ -6,13 +6,12 @@ use std::fmt::Debug;
 
 use pgweir::coalesce::prefetch::level::Level;
 use pgweir::coalesce::settings::{CoalesceSettings, Insert};
-use pgweir::demo::cluster::{Cluster, ClusterOptions};
+use pgweir::demo::cluster::Cluster;
 use pgweir::pool::settings::PoolMode;
 use tokio_postgres::{Client, Statement};
 
-use crate::cluster::{app_url, ask, batch, connect, prepare};
+use crate::cluster::{app_url, ask, batch, connect, counting};
 use crate::pgweir::{Pgweir, pool};
-use crate::support::{http, wait_for};
 
 const DIRECT: &str = "pgweir_template";
 const THROUGH: &str = "driven";
@@ -49,13 +48,7 @@ struct House {
 
 impl House {
     fn new() -> House {
-        let settings =
-            [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "top")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec();
-        let cluster = Cluster::start(ClusterOptions { settings, ..Default::default() })
-            .unwrap_or_else(|e| panic!("the tests need a PostgreSQL: {e}"));
-        prepare(&cluster);
+        let cluster = counting();
         batch(&cluster.url(DIRECT), SCHEMA);
         batch(&cluster.url(DIRECT), &["GRANT ALL ON ALL TABLES IN SCHEMA public TO app"]);
         let copy = format!("CREATE DATABASE {THROUGH} TEMPLATE {DIRECT} OWNER app");
@@ -70,11 +63,7 @@ impl House {
             pool(settings, |pool| pool.min_size = 3);
         });
         let house = House { cluster, weir };
-        wait_for("the catalog is known", || {
-            ask(&house.weir.url(THROUGH), "SELECT 1");
-            let path = format!("/api/database/catalog?database={THROUGH}&table=uploads");
-            http(house.weir.admin(), "GET", &path, &[]).1.contains("uploads")
-        });
+        house.weir.knows(THROUGH, "uploads");
         house
     }
 

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 
 use pgweir::coalesce::prefetch::level::Level;
 use pgweir::coalesce::settings::CoalesceSettings;
-use pgweir::demo::cluster::{Cluster, ClusterOptions};
+use pgweir::demo::cluster::Cluster;
 use pgweir::pool::settings::PoolMode;
 use serde_json::Value;
 
-use crate::cluster::{APP_PASSWORD, APP_USER, ask, batch, prepare};
+use crate::cluster::{APP_PASSWORD, APP_USER, ask, batch, counting};
 use crate::drivers::{clients_dir, install};
 use crate::pgweir::{Pgweir, pool};
-use crate::support::{http, wait_for};
+use crate::support::http;
 
 const TEMPLATE: &str = "pgweir_template";
 const SCENARIO: &str = "page";
@@ -56,13 +56,7 @@ impl Counts {
 impl House {
     fn new() -> House {
         install();
-        let settings =
-            [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "top")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec();
-        let cluster = Cluster::start(ClusterOptions { settings, ..Default::default() })
-            .unwrap_or_else(|e| panic!("the tests need a PostgreSQL: {e}"));
-        prepare(&cluster);
+        let cluster = counting();
         let schema = std::fs::read_to_string(orm_dir().join("schema.sql")).unwrap();
         let grants = "GRANT ALL ON ALL TABLES IN SCHEMA public TO app";
         batch(&cluster.url(TEMPLATE), &["CREATE EXTENSION pg_stat_statements", &schema, grants]);
@@ -127,11 +121,7 @@ impl House {
         });
         for stack in stacks {
             let name = database(stack);
-            wait_for("the catalog is known", || {
-                ask(&weir.url(&name), "SELECT 1");
-                let path = format!("/api/database/catalog?database={name}&table=readings");
-                http(weir.admin(), "GET", &path, &[]).1.contains("readings")
-            });
+            weir.knows(&name, "readings");
         }
         weir
     }

@@ -16,7 +16,8 @@ use pgweir::pool::settings::{DatabaseSettings, PoolMode, PoolSettings, ServerAdd
 use pgweir::proxy::running::{Running, start};
 use pgweir::session::limits::{Limits, Timeouts};
 
-use crate::cluster::{APP_PASSWORD, APP_USER, shared};
+use crate::cluster::{APP_PASSWORD, APP_USER, ask, shared};
+use crate::support::{http, wait_for};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -55,6 +56,15 @@ impl Pgweir {
     pub fn url(&self, database: &str) -> String {
         let port = self.port();
         format!("postgres://{APP_USER}:{APP_PASSWORD}@127.0.0.1:{port}/{database}")
+    }
+
+    /// Waits until it has read the catalog, which it does soon after a database's first use.
+    pub fn knows(&self, database: &str, table: &str) {
+        wait_for("the catalog is known", || {
+            ask(&self.url(database), "SELECT 1");
+            let path = format!("/api/database/catalog?database={database}&table={table}");
+            http(self.admin(), "GET", &path, &[]).1.contains(table)
+        });
     }
 }
 

@@ -4,15 +4,14 @@ use std::path::Path;
 
 use pgweir::coalesce::prefetch::level::Level;
 use pgweir::coalesce::settings::CoalesceSettings;
-use pgweir::demo::cluster::{Cluster, ClusterOptions};
+use pgweir::demo::cluster::Cluster;
 use pgweir::observe::StatePlace;
 use pgweir::pool::settings::PoolMode;
 
-use crate::cluster::{ask, batch, prepare};
+use crate::cluster::{ask, batch, counting};
 use crate::frames::frame;
 use crate::pgweir::{Pgweir, pool};
 use crate::raw::{Raw, Startup};
-use crate::support::{http, wait_for};
 
 pub(crate) const DATABASE: &str = "pgweir_template";
 
@@ -56,13 +55,7 @@ impl House {
 
     /// With so many workers; each judges by what it sees itself whether a loop is worth a fetch.
     pub(crate) fn with(level: Level, workers: usize) -> House {
-        let settings =
-            [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "top")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec();
-        let cluster = Cluster::start(ClusterOptions { settings, ..Default::default() })
-            .unwrap_or_else(|e| panic!("the tests need a PostgreSQL: {e}"));
-        prepare(&cluster);
+        let cluster = counting();
         batch(&cluster.url(DATABASE), &SCHEMA);
         let state = tempfile::tempdir().unwrap();
         let weir = weir(&cluster, level, workers, state.path());
@@ -77,22 +70,9 @@ impl House {
         House { cluster, weir, state }.ready()
     }
 
-    pub(crate) fn ready(self) -> House {
-        let house = self;
-        // A catalog is read soon after a database's first use.
-        let mut client = house.client();
-        wait_for("the catalog is known", || {
-            client.query("SELECT 1");
-            http(
-                house.weir.admin(),
-                "GET",
-                &format!("/api/database/catalog?database={DATABASE}&table=facilities"),
-                &[],
-            )
-            .1
-            .contains("facilities")
-        });
-        house
+    fn ready(self) -> House {
+        self.weir.knows(DATABASE, "facilities");
+        self
     }
 
     pub(crate) fn client(&self) -> Client {
